@@ -1,1 +1,13 @@
-//! Placeholder.
+//! What a run is and what it concludes.
+//!
+//! No I/O, no clock and no runtime: whatever touches the world stands behind a port in [`ports`], and the use-cases in
+//! [`run`] are the only place where ports meet. Everything else is plain data and total functions on it.
+
+pub mod histogram;
+pub mod ids;
+pub mod segment;
+pub mod selector;
+pub mod series;
+pub mod stats;
+pub mod sum;
+pub mod threshold;
