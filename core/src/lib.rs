@@ -3,11 +3,24 @@
 //! No I/O, no clock and no runtime: whatever touches the world stands behind a port in [`ports`], and the use-cases in
 //! [`run`] are the only place where ports meet. Everything else is plain data and total functions on it.
 
+pub mod archive;
+pub mod chunk;
 pub mod histogram;
 pub mod ids;
+pub mod k6;
+pub mod lifecycle;
+pub mod live;
+mod millis;
+pub mod number;
+pub mod plan;
+pub mod ports;
+pub mod records;
+pub mod recorder;
 pub mod segment;
 pub mod selector;
 pub mod series;
 pub mod stats;
 pub mod sum;
 pub mod threshold;
+pub mod timeline;
+pub mod verdict;

@@ -28,10 +28,12 @@ pub struct Threshold {
     /// How it is compared.
     pub operator: Operator,
     /// With what. k6's units: milliseconds for times.
+    #[serde(with = "crate::number")]
     pub limit: f64,
     /// Whether crossing it stops the run.
     pub abort_on_fail: bool,
     /// How long after the start it may first stop the run.
+    #[serde(with = "crate::millis::option")]
     pub delay_abort_eval: Option<Duration>,
 }
 

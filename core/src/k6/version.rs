@@ -1,0 +1,81 @@
+//! Versions of k6 and what differs between them.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A version of k6, as `k6 version --json` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct K6Version {
+    /// `1` of 1.8.1.
+    pub major: u32,
+    /// `8` of 1.8.1.
+    pub minor: u32,
+    /// `1` of 1.8.1.
+    pub patch: u32,
+}
+
+/// A k6 that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionError {
+    /// No version could be read.
+    #[error("`{0}` is not a version of k6: expected something like v1.8.1")]
+    Unreadable(String),
+    /// Before 1.0.
+    #[error("k6 {0} is too old: lambdaload needs 1.0 or later")]
+    TooOld(K6Version),
+}
+
+impl K6Version {
+    /// A version by its parts.
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self { major, minor, patch }
+    }
+
+    /// Reads `v1.8.1`, with or without the `v` and with anything after the patch.
+    pub fn parse(text: &str) -> Result<Self, VersionError> {
+        let unreadable = || VersionError::Unreadable(text.to_owned());
+        let mut parts = text.trim().trim_start_matches('v').splitn(3, '.');
+        let mut part = || {
+            let digits: String = parts.next()?.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().ok()
+        };
+        match (part(), part(), part()) {
+            (Some(major), Some(minor), Some(patch)) => Ok(Self { major, minor, patch }),
+            _ => Err(unreadable()),
+        }
+    }
+
+    /// Refuses a k6 that is too old to be driven.
+    pub fn check_supported(self) -> Result<(), VersionError> {
+        if self.major < 1 { Err(VersionError::TooOld(self)) } else { Ok(()) }
+    }
+
+    /// The flag that switches the end-of-test summary off: renamed in 1.3, the old one removed in 2.0.
+    pub fn no_summary_flag(self) -> &'static str {
+        if self < Self::new(1, 3, 0) { "--no-summary" } else { "--summary-mode=disabled" }
+    }
+}
+
+impl fmt::Display for K6Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_judged() {
+        assert_eq!(K6Version::parse("v1.8.1"), Ok(K6Version::new(1, 8, 1)));
+        assert_eq!(K6Version::parse("2.0.0-rc1"), Ok(K6Version::new(2, 0, 0)));
+        assert_eq!(K6Version::parse("devel"), Err(VersionError::Unreadable("devel".into())));
+        assert!(K6Version::new(0, 57, 0).check_supported().is_err());
+        assert_eq!(K6Version::new(1, 1, 0).no_summary_flag(), "--no-summary");
+        assert_eq!(K6Version::new(1, 3, 0).no_summary_flag(), "--summary-mode=disabled");
+        assert_eq!(K6Version::new(2, 2, 0).no_summary_flag(), "--summary-mode=disabled");
+    }
+}

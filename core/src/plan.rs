@@ -1,0 +1,535 @@
+//! Everything that is decided before anything is spent.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    archive::Archive,
+    ids::WorkerIndex,
+    k6::{
+        options::{Options, OptionsError, Scenario},
+        version::K6Version,
+    },
+    millis,
+    segment::Segment,
+    selector::Selector,
+    threshold::{Threshold, ThresholdError},
+};
+
+/// The decided run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The script as the user named it, without folders.
+    pub script: String,
+    /// The test's name: `--name`, else `options.cloud.name`, else the script.
+    pub name: String,
+    /// What the user wrote about this run.
+    pub note: Option<String>,
+    /// Labels of the run. They are never handed to k6, whose `--tag` would delete the script's own tags.
+    pub tags: BTreeMap<String, String>,
+    /// What the workers run.
+    pub archive: Archive,
+    /// With which k6.
+    pub k6_version: K6Version,
+    /// How many workers.
+    pub workers: u32,
+    /// Why that many, where it is not simply what was asked for.
+    pub workers_reason: Option<String>,
+    /// The work, by scenario.
+    pub scenarios: Vec<PlannedScenario>,
+    /// VUs at one time, at most, over all workers.
+    pub max_vus: u64,
+    /// How long the scenarios last at most, graceful stops included.
+    #[serde(with = "millis")]
+    pub duration: Duration,
+    /// What decides; empty with `--no-thresholds`.
+    pub thresholds: Vec<Threshold>,
+    /// Sub-metrics that are shown: those of the thresholds, and k6's own `http_req_duration{expected_response:true}`.
+    pub submetrics: Vec<Selector>,
+    /// How the summary is written.
+    pub summary: SummaryOptions,
+    /// When waiting ends.
+    pub deadlines: Deadlines,
+    /// How often things are looked at.
+    pub pace: Pace,
+}
+
+/// One scenario's work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedScenario {
+    /// Its name.
+    pub name: String,
+    /// Its executor.
+    pub executor: String,
+    /// What it does, in a few words, for example `0 → 400/s in 2m, 5m hold`.
+    pub shape: String,
+    /// VUs at most; segments deal these out, and arrival rates follow their share.
+    pub max_vus: u64,
+    /// Iterations per second at most, of the arrival-rate executors.
+    pub peak_rate: Option<f64>,
+}
+
+/// How the end-of-test summary is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SummaryOptions {
+    /// Which statistics of a trend, in order.
+    pub trend_stats: Vec<String>,
+    /// One unit for all times; k6 chooses by size otherwise.
+    pub time_unit: Option<TimeUnit>,
+}
+
+impl Default for SummaryOptions {
+    fn default() -> Self {
+        let trend_stats = ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec();
+        Self { trend_stats, time_unit: None }
+    }
+}
+
+/// A unit for times in the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the units")]
+pub enum TimeUnit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+}
+
+impl TimeUnit {
+    /// Reads `s`, `ms` or `us`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "s" => Self::Seconds,
+            "ms" => Self::Milliseconds,
+            "us" => Self::Microseconds,
+            _ => return None,
+        })
+    }
+}
+
+/// When waiting ends. Every state of a run has one of these and a reason to give when it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadlines {
+    /// From the launch of a worker until it is ready.
+    #[serde(with = "millis")]
+    pub ready: Duration,
+    /// For `setup()`, over k6's own limit for it.
+    #[serde(with = "millis")]
+    pub setup: Duration,
+    /// From the start until k6's scenarios have ended: the planned duration and what a k6 that still lives may be late.
+    #[serde(with = "millis")]
+    pub run: Duration,
+    /// For `teardown()`, over k6's own limit for it.
+    #[serde(with = "millis")]
+    pub teardown: Duration,
+    /// From asking k6 to stop until it is killed.
+    #[serde(with = "millis")]
+    pub stop: Duration,
+    /// A worker whose beat has not changed for so long is lost; a worker that finds no sign of its aggregator for three
+    /// times as long stops its k6.
+    #[serde(with = "millis")]
+    pub lost: Duration,
+}
+
+/// How often things are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Between two looks at the ledger.
+    #[serde(with = "millis")]
+    pub poll: Duration,
+    /// Between two chunks of a worker, and two live states of the aggregator.
+    #[serde(with = "millis")]
+    pub flush: Duration,
+    /// From writing the common start T0 until T0: long enough for every worker to see it.
+    #[serde(with = "millis")]
+    pub start_lead: Duration,
+}
+
+/// How many workers the user wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// As many as the work and the machine are good for.
+    Auto,
+    /// So many, unless the work is too little for them.
+    Exactly(u32),
+}
+
+/// What the machine of the local fleet can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Processors.
+    pub cores: u32,
+    /// File descriptors that one process may hold.
+    pub open_files: u64,
+}
+
+/// What the user asked for.
+#[derive(Debug)]
+pub struct Request {
+    /// The script's file name.
+    pub script: String,
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--note`.
+    pub note: Option<String>,
+    /// `--tag`.
+    pub tags: BTreeMap<String, String>,
+    /// `--workers`.
+    pub workers: Workers,
+    /// `--no-thresholds`.
+    pub no_thresholds: bool,
+    /// `--summary-trend-stats`.
+    pub trend_stats: Option<Vec<String>>,
+    /// `--summary-time-unit`.
+    pub time_unit: Option<TimeUnit>,
+}
+
+/// Why there is no plan. Nothing has been started.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The options.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// A threshold.
+    #[error(transparent)]
+    Threshold(#[from] ThresholdError),
+    /// `--workers 0`.
+    #[error("--workers 0: expected 1 or more, or `auto`")]
+    NoWorkers,
+    /// More workers than a run may have.
+    #[error("--workers {0}: a run has at most {MAX_WORKERS} workers")]
+    TooManyWorkers(u32),
+    /// An executor that cannot be spread.
+    #[error("scenario `{scenario}` uses the executor `{executor}`, which lambdaload cannot run yet")]
+    Executor {
+        /// The scenario.
+        scenario: String,
+        /// Its executor.
+        executor: String,
+    },
+    /// A name of a statistic that k6 does not know.
+    #[error("--summary-trend-stats: `{0}` is none of avg, min, med, max, count and p(N)")]
+    TrendStat(String),
+}
+
+/// More than any account or machine takes; a mistyped number should not start to launch.
+pub const MAX_WORKERS: u32 = 10_000;
+
+/// A file descriptor per VU for its connection, and these for k6 itself, its files and its REST API.
+const SPARE_FILES: u64 = 64;
+
+impl Plan {
+    /// Decides the run from what was asked, what the script wants and what the machine can take.
+    pub fn new(
+        request: Request,
+        archive: Archive,
+        k6_version: K6Version,
+        options: &Options,
+        machine: Machine,
+    ) -> Result<Self, PlanError> {
+        let scenarios = options.scenarios.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
+        let (workers, workers_reason) = choose_workers(request.workers, &scenarios, options.max_vus, machine)?;
+        let thresholds = if request.no_thresholds { Vec::new() } else { options.thresholds()? };
+        let mut summary = options.summary()?;
+        if let Some(stats) = request.trend_stats {
+            summary.trend_stats = stats;
+        }
+        if let Some(bad) = summary.trend_stats.iter().find(|stat| !is_trend_stat(stat)) {
+            return Err(PlanError::TrendStat(bad.clone()));
+        }
+        summary.time_unit = request.time_unit.or(summary.time_unit);
+        let vus_per_worker = options.max_vus.div_ceil(u64::from(workers));
+        Ok(Self {
+            name: request.name.or_else(|| options.cloud_name().map(str::to_owned)).unwrap_or(request.script.clone()),
+            note: request.note.or_else(|| options.cloud_note().map(str::to_owned)),
+            script: request.script,
+            tags: request.tags,
+            archive,
+            k6_version,
+            workers,
+            workers_reason,
+            submetrics: submetrics(&thresholds, options),
+            scenarios,
+            max_vus: options.max_vus,
+            duration: options.total_duration,
+            thresholds,
+            summary,
+            deadlines: Deadlines::new(options, vus_per_worker),
+            pace: Pace::of(workers),
+        })
+    }
+
+    /// The segment of one worker; `None` for a worker the plan does not have.
+    pub fn segment(&self, index: WorkerIndex) -> Option<Segment> {
+        Segment::new(index, self.workers)
+    }
+
+    /// All workers.
+    pub fn worker_indices(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
+        (0..self.workers).map(WorkerIndex)
+    }
+
+    /// VUs that one worker has at most, summed over scenarios (they may not all run at one time).
+    pub fn worker_vus(&self, index: WorkerIndex) -> u64 {
+        let segment = self.segment(index);
+        self.scenarios.iter().filter_map(|s| Some(segment?.share(s.max_vus))).sum()
+    }
+
+    /// Iterations per second that one worker starts at most in the arrival-rate scenarios: in proportion to its VUs.
+    pub fn worker_rate(&self, index: WorkerIndex) -> Option<f64> {
+        let segment = self.segment(index)?;
+        let rates = self.scenarios.iter().filter_map(|s| {
+            let rate = s.peak_rate?;
+            Some(if s.max_vus == 0 { 0.0 } else { rate * segment.share(s.max_vus) as f64 / s.max_vus as f64 })
+        });
+        rates.reduce(|a, b| a + b)
+    }
+}
+
+impl Deadlines {
+    fn new(options: &Options, vus_per_worker: u64) -> Self {
+        // A minute for process start and init code, and 20 ms for each VU: a large init code takes about that.
+        let ready = Duration::from_secs(60) + Duration::from_millis(vus_per_worker.saturating_mul(20));
+        Self {
+            ready,
+            setup: options.setup_timeout() + Duration::from_secs(5),
+            run: options.total_duration + Duration::from_secs(20),
+            teardown: options.teardown_timeout() + Duration::from_secs(5),
+            stop: Duration::from_secs(10),
+            lost: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Pace {
+    /// Looks are spaced so that N workers together ask the ledger a bounded number of times per second.
+    fn of(workers: u32) -> Self {
+        let poll = Duration::from_millis(u64::from(workers).clamp(100, 1_000));
+        Self { poll, flush: Duration::from_secs(1).max(poll), start_lead: poll * 2 + Duration::from_millis(300) }
+    }
+}
+
+fn choose_workers(
+    wanted: Workers,
+    scenarios: &[PlannedScenario],
+    max_vus: u64,
+    machine: Machine,
+) -> Result<(u32, Option<String>), PlanError> {
+    // A worker beyond the largest scenario's VUs would have no work in any scenario.
+    let useful = scenarios.iter().map(|s| s.max_vus).max().unwrap_or(1).max(1);
+    let useful = u32::try_from(useful).unwrap_or(u32::MAX).min(MAX_WORKERS);
+    let vus = plural(u64::from(useful), "VU");
+    match wanted {
+        Workers::Exactly(0) => Err(PlanError::NoWorkers),
+        Workers::Exactly(n) if n > MAX_WORKERS => Err(PlanError::TooManyWorkers(n)),
+        Workers::Exactly(n) if n > useful => {
+            Ok((useful, Some(format!("{n} asked for, but no scenario has more than {vus} to deal out"))))
+        }
+        Workers::Exactly(n) => Ok((n, None)),
+        Workers::Auto => {
+            let files = machine.open_files.saturating_sub(SPARE_FILES).max(1);
+            let by_files = u32::try_from(max_vus.div_ceil(files)).unwrap_or(MAX_WORKERS);
+            let n = machine.cores.max(by_files).max(1);
+            let reason = if useful < n {
+                format!("no scenario has more than {vus} to deal out")
+            } else if by_files > machine.cores {
+                format!("{max_vus} VUs at {files} connections a process")
+            } else {
+                format!("one per processor ({})", machine.cores)
+            };
+            Ok((n.min(useful), Some(reason)))
+        }
+    }
+}
+
+fn planned((name, scenario): (&String, &Scenario)) -> Result<PlannedScenario, PlanError> {
+    let per_second = |rate: f64| rate / scenario.time_unit.unwrap_or(Duration::from_secs(1)).as_secs_f64();
+    let arrival_vus = scenario.max_vus.or(scenario.pre_allocated_vus).unwrap_or(1);
+    let vus = scenario.vus.unwrap_or(1);
+    let duration = words(scenario.duration.unwrap_or_default());
+    let (shape, max_vus, peak_rate) = match scenario.executor.as_str() {
+        "constant-vus" => (format!("{}, {duration}", plural(vus, "VU")), vus, None),
+        "ramping-vus" => {
+            let start = scenario.start_vus.unwrap_or(1);
+            let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start as f64, f64::max);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs, from k6")]
+            let peak = peak as u64;
+            (format!("{} VUs", ramps(start as f64, scenario, |v| v)), peak, None)
+        }
+        "shared-iterations" => {
+            let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
+            (format!("{iterations} shared by {}", plural(vus, "VU")), vus, None)
+        }
+        "per-vu-iterations" => {
+            let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
+            (format!("{iterations} for each of {}", plural(vus, "VU")), vus, None)
+        }
+        "constant-arrival-rate" => {
+            let rate = per_second(scenario.rate.unwrap_or(0.0));
+            (format!("{rate:.4}/s, {duration}").replace(".0000", ""), arrival_vus, Some(rate))
+        }
+        "ramping-arrival-rate" => {
+            let start = scenario.start_rate.unwrap_or(0.0);
+            let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start, f64::max);
+            (format!("{} /s", ramps(per_second(start), scenario, per_second)), arrival_vus, Some(per_second(peak)))
+        }
+        executor => {
+            return Err(PlanError::Executor { scenario: name.clone(), executor: executor.to_owned() });
+        }
+    };
+    let shape = match scenario.start_time.filter(|t| !t.is_zero()) {
+        Some(start) => format!("{shape}, from {}", words(start)),
+        None => shape,
+    };
+    Ok(PlannedScenario { name: name.clone(), executor: scenario.executor.clone(), shape, max_vus, peak_rate })
+}
+
+/// `0 → 400 in 2m, 5m hold`.
+fn ramps(start: f64, scenario: &Scenario, unit: impl Fn(f64) -> f64) -> String {
+    let number = |value: f64| format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
+    let mut text = number(start);
+    let mut level = start;
+    for stage in &scenario.stages {
+        let target = unit(stage.target.unwrap_or(0.0));
+        let time = words(stage.duration.unwrap_or_default());
+        text += &if (target - level).abs() < f64::EPSILON {
+            format!(", {time} hold")
+        } else {
+            format!(" → {} in {time}", number(target))
+        };
+        level = target;
+    }
+    text
+}
+
+fn submetrics(thresholds: &[Threshold], options: &Options) -> Vec<Selector> {
+    let implicit = Selector { metric: "http_req_duration".into(), suffix: Some("expected_response:true".into()) };
+    let implicit = options.has_system_tag("expected_response").then_some(implicit);
+    let named = thresholds.iter().map(|t| t.selector.clone()).filter(|s| s.suffix.is_some());
+    let mut all: Vec<Selector> = Vec::new();
+    for selector in named.chain(implicit) {
+        // Two texts with the same tags are one sub-metric; the first is what people see.
+        if !all.iter().any(|s| s.metric == selector.metric && s.tags() == selector.tags()) {
+            all.push(selector);
+        }
+    }
+    all
+}
+
+fn is_trend_stat(stat: &str) -> bool {
+    matches!(stat, "avg" | "min" | "med" | "max" | "count") || trend_percentile(stat).is_some()
+}
+
+/// The N of `p(N)`.
+pub fn trend_percentile(stat: &str) -> Option<f64> {
+    let percent: f64 = stat.strip_prefix("p(")?.strip_suffix(')')?.parse().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent)
+}
+
+/// `1 VU`, `2 VUs`.
+pub fn plural(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A duration in words a k6 user knows: `1h30m`, `2m`, `7m30s`, `500ms`.
+pub fn words(duration: Duration) -> String {
+    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let mut text = String::new();
+    if hours > 0 {
+        text += &format!("{hours}h");
+    }
+    if minutes > 0 {
+        text += &format!("{minutes}m");
+    }
+    if rest > 0 && seconds < 3600 * 10 {
+        text += &format!("{rest}s");
+    }
+    if seconds < 1 && millis > 0 {
+        text += &format!("{millis}ms");
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(scenarios: &str) -> Options {
+        let json = format!(r#"{{"scenarios":{scenarios},"totalDuration":"7m30s","maxVUs":1020}}"#);
+        Options::parse(json.as_bytes()).expect("reads")
+    }
+
+    fn plan(scenarios: &str, workers: Workers) -> Result<Plan, PlanError> {
+        let archive = Archive {
+            hash: serde_json::from_str("\"ab\"").expect("a hash"),
+            size: 1,
+            files: 1,
+            filename: "file:///a.js".into(),
+        };
+        let request = Request {
+            script: "a.js".into(),
+            name: None,
+            note: None,
+            tags: BTreeMap::new(),
+            workers,
+            no_thresholds: false,
+            trend_stats: None,
+            time_unit: None,
+        };
+        let machine = Machine { cores: 2, open_files: 1024 };
+        Plan::new(request, archive, K6Version::new(1, 8, 1), &options(scenarios), machine)
+    }
+
+    const SHOP: &str = r#"{"browse":{"executor":"ramping-arrival-rate","startRate":0,"timeUnit":"1s","preAllocatedVUs":10,"maxVUs":900,
+        "stages":[{"duration":"2m","target":400},{"duration":"5m","target":400}]},
+        "buy":{"executor":"constant-vus","vus":120,"duration":"7m","startTime":"10s"}}"#;
+
+    #[test]
+    fn scenarios_are_put_in_words() {
+        let plan = plan(SHOP, Workers::Exactly(12)).expect("plans");
+        assert_eq!(plan.scenarios[0].shape, "0 → 400 in 2m, 5m hold /s");
+        assert_eq!(plan.scenarios[1].shape, "120 VUs, 7m, from 10s");
+        assert_eq!(plan.worker_vus(WorkerIndex(0)), 85);
+        assert!((plan.worker_rate(WorkerIndex(0)).expect("has a rate") - 33.333).abs() < 0.01);
+    }
+
+    #[test]
+    fn shares_of_workers_are_the_whole() {
+        let plan = plan(SHOP, Workers::Exactly(7)).expect("plans");
+        assert_eq!(plan.worker_indices().map(|i| plan.worker_vus(i)).sum::<u64>(), 1020);
+        let rate: f64 = plan.worker_indices().filter_map(|i| plan.worker_rate(i)).sum();
+        assert!((rate - 400.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn more_workers_than_work_are_cut_down() {
+        let few = r#"{"default":{"executor":"shared-iterations","vus":3,"iterations":20}}"#;
+        let plan = plan(few, Workers::Exactly(8)).expect("plans");
+        assert_eq!(plan.workers, 3);
+        assert_eq!(plan.workers_reason.as_deref(), Some("8 asked for, but no scenario has more than 3 VUs to deal out"));
+    }
+
+    #[test]
+    fn auto_looks_at_the_processors_the_descriptors_and_the_work() {
+        let workers = |scenarios| plan(scenarios, Workers::Auto).map(|p| (p.workers, p.workers_reason.unwrap_or_default()));
+        assert_eq!(workers(SHOP).expect("plans"), (2, "one per processor (2)".into()));
+        let one = r#"{"default":{"executor":"per-vu-iterations","vus":1,"iterations":20}}"#;
+        assert_eq!(workers(one).expect("plans"), (1, "no scenario has more than 1 VU to deal out".into()));
+    }
+
+    #[test]
+    fn what_cannot_be_planned_is_refused() {
+        let refused = |scenarios, workers| plan(scenarios, workers).expect_err("refused").to_string();
+        assert_eq!(refused(SHOP, Workers::Exactly(0)), "--workers 0: expected 1 or more, or `auto`");
+        assert!(refused(SHOP, Workers::Exactly(1_000_000)).contains("at most 10000"));
+        assert!(refused(r#"{"x":{"executor":"externally-controlled"}}"#, Workers::Auto).contains("externally-controlled"));
+    }
+
+    #[test]
+    fn durations_in_words() {
+        for (seconds, text) in [(0.0, "0s"), (0.5, "500ms"), (90.0, "1m30s"), (120.0, "2m"), (450.0, "7m30s"), (5400.0, "1h30m")] {
+            assert_eq!(words(Duration::from_secs_f64(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What a run needs of the world: five ports, in the words of the services behind them.
+//!
+//! Each method says what is true once it has returned. Every call may be repeated: edges are at-least-once.
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Attempt, RunId, WorkerIndex},
+    k6::{exit::ProcessExit, version::K6Version},
+    records::{RunRecord, WorkerRecord},
+    segment::Segment,
+    verdict::Verdict,
+};
+
+/// A wall-clock time, in microseconds since the Unix epoch. It is shown and it starts workers together; it orders nothing.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// So much later.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long since `earlier`; nothing if that is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// In nanoseconds, as sample times are.
+    pub fn nanoseconds(self) -> i64 {
+        self.0.saturating_mul(1_000)
+    }
+}
+
+/// An error of whatever stands behind a port, in its own words.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Time.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// What the clock on the wall says; it may step.
+    fn now(&self) -> Timestamp;
+    /// Time since some fixed moment; it never goes back. Deadlines and leases are measured by it.
+    fn monotonic(&self) -> Duration;
+    /// Returns when at least `duration` has passed.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Why an object could not be put or got.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is an object under this key already.
+    #[error("there is already an object `{0}`")]
+    AlreadyExists(String),
+    /// There is no object under this key.
+    #[error("there is no object `{0}`")]
+    NotFound(String),
+    /// The store did not do what it should.
+    #[error("{operation} `{key}`: {cause}")]
+    Unavailable {
+        /// What was tried.
+        operation: &'static str,
+        /// The object.
+        key: String,
+        /// What the store said.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// Objects: bytes under keys with slashes.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Stores a new object, whole or not at all; refuses a key that has one. Once it returns, everybody can get it.
+    async fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
+    /// Stores an object, whole or not at all, in place of any before it: for what is only ever looked at live.
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
+    /// The object's bytes.
+    async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError>;
+}
+
+/// Why the ledger did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such run.
+    #[error("there is no run {0}; `lambdaload runs list` shows those there are")]
+    NoSuchRun(RunId),
+    /// There is such a run, or worker, already.
+    #[error("{0} is already there")]
+    AlreadyExists(String),
+    /// The record was changed by somebody else since it was read.
+    #[error("{0} was changed by somebody else")]
+    Conflict(String),
+    /// The ledger did not do what it should.
+    #[error("{operation}: {cause}")]
+    Unavailable {
+        /// What was tried.
+        operation: &'static str,
+        /// What the ledger said.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// One line of the list of runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    /// The run.
+    pub record: RunRecord,
+    /// Its verdict, if it has one.
+    pub verdict: Option<Verdict>,
+}
+
+/// Records of runs and workers.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Records a new run. From here on it exists: it can be watched, stopped and concluded.
+    async fn create_run(&self, run: &RunRecord) -> Result<(), LedgerError>;
+    /// The latest record of a run.
+    async fn run(&self, id: &RunId) -> Result<RunRecord, LedgerError>;
+    /// Replaces a run's record if the stored version is `run.version`, and stores it as `run.version + 1`, which is
+    /// returned; otherwise [`LedgerError::Conflict`], and nothing has changed.
+    async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError>;
+    /// Records a worker that begins. Of any number that claim one segment one gets it, the others
+    /// [`LedgerError::AlreadyExists`] and must leave.
+    async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError>;
+    /// Replaces the record of a worker that was claimed with the same attempt; otherwise [`LedgerError::Conflict`].
+    async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError>;
+    /// The records of all workers that were claimed, in any order.
+    async fn workers(&self, run: &RunId) -> Result<Vec<WorkerRecord>, LedgerError>;
+    /// Writes the verdict if there is none, and returns the one that is there then: this or an earlier one.
+    async fn conclude(&self, run: &RunId, verdict: &Verdict) -> Result<Verdict, LedgerError>;
+    /// The verdict, if there is one.
+    async fn verdict(&self, run: &RunId) -> Result<Option<Verdict>, LedgerError>;
+    /// The latest runs, latest first, at most `limit`.
+    async fn latest_runs(&self, limit: usize) -> Result<Vec<RunSummary>, LedgerError>;
+}
+
+/// Where a worker begins: all it needs to be told; the rest is in ledger and store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerTask {
+    /// The run.
+    pub run: RunId,
+    /// Which worker.
+    pub index: WorkerIndex,
+    /// Its attempt.
+    pub attempt: Attempt,
+}
+
+/// A worker of which the fleet knows that it will do nothing (more).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetLoss {
+    /// Which worker.
+    pub index: WorkerIndex,
+    /// What the fleet knows, for people: `its process was killed by signal 9`.
+    pub message: String,
+}
+
+/// What starts and stops workers.
+#[async_trait]
+pub trait Fleet: Send + Sync {
+    /// Starts workers. Those that could not be started are returned; the others may have started, and say so themselves
+    /// by claiming their segment.
+    async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss>;
+    /// Workers that the fleet knows to have gone, whatever they had done by then. A fleet that cannot know says nothing.
+    async fn gone(&self) -> Vec<FleetLoss>;
+    /// Ends all workers at once, as far as the fleet can. Workers that cannot be reached end themselves when they see
+    /// the run's record.
+    async fn kill_all(&self);
+}
+
+/// Why k6 did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum GeneratorError {
+    /// There is no k6, or it cannot be run.
+    #[error("{0}")]
+    NotFound(String),
+    /// k6 refused, with its exit code and what it said.
+    #[error("{}", .log.join("\n"))]
+    Refused {
+        /// How it ended.
+        exit: ProcessExit,
+        /// Its error messages, without timestamps.
+        log: Vec<String>,
+    },
+    /// The process could not be handled.
+    #[error("{operation}: {cause}")]
+    Process {
+        /// What was tried.
+        operation: &'static str,
+        /// What went wrong.
+        #[source]
+        cause: Cause,
+    },
+}
+
+/// How k6 is started on one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratorSpec {
+    /// The bytes of the archive.
+    pub archive: Vec<u8>,
+    /// The segment.
+    pub segment: Segment,
+    /// Whether it stays after its iterations until it is told to stop, so that `teardown()` can be run.
+    pub linger: bool,
+}
+
+/// Where a k6 process is, by its REST API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeneratorPhase {
+    /// It has not answered yet, or makes its VUs.
+    Starting,
+    /// It has made its VUs and waits to be resumed.
+    Paused,
+    /// It was resumed.
+    Running,
+    /// Its iterations are over; it lingers.
+    Ended,
+}
+
+/// How `setup()` or `teardown()` ended, where it did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// The script threw, or took longer than k6 allows; in k6's words.
+    #[error("{0}")]
+    Script(String),
+    /// k6 did not answer.
+    #[error(transparent)]
+    Generator(#[from] GeneratorError),
+}
+
+/// Stock k6.
+#[async_trait]
+pub trait LoadGenerator: Send + Sync {
+    /// Its version.
+    async fn version(&self) -> Result<K6Version, GeneratorError>;
+    /// `k6 archive` of a script, with `-e` variables: the tar. k6 validates script, options and thresholds.
+    async fn archive(&self, script: &Path, env: &[(String, String)]) -> Result<Vec<u8>, GeneratorError>;
+    /// `k6 inspect --execution-requirements` of an archive: JSON for [`crate::k6::options::Options::parse`].
+    async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError>;
+    /// Starts k6 paused, without setup, teardown, thresholds and summary, writing its samples for us to read.
+    async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError>;
+}
+
+/// A k6 that was started: its two ends, to be used by two parties at one time.
+pub struct Generator {
+    /// To talk to it.
+    pub control: Box<dyn GeneratorControl>,
+    /// To read from it.
+    pub samples: Box<dyn SampleStream>,
+}
+
+/// The control of one k6 process. Dropping it kills the process.
+#[async_trait]
+pub trait GeneratorControl: Send + Sync {
+    /// Where it is.
+    async fn phase(&self) -> Result<GeneratorPhase, GeneratorError>;
+    /// Runs `setup()` and returns its data as JSON; `None` without a `setup()` or without data.
+    async fn setup(&self) -> Result<Option<Vec<u8>>, HookError>;
+    /// Hands over the data of a `setup()` that ran elsewhere; must come before [`GeneratorControl::resume`].
+    async fn set_setup_data(&self, json: Vec<u8>) -> Result<(), GeneratorError>;
+    /// Lets it run. Doing so twice does no harm.
+    async fn resume(&self) -> Result<(), GeneratorError>;
+    /// Runs `teardown()`.
+    async fn teardown(&self) -> Result<(), HookError>;
+    /// Asks it to stop at once and write out what it has. Asking twice does no harm.
+    fn interrupt(&self);
+    /// Kills it; what it had not written is lost.
+    fn kill(&self);
+    /// Returns when the process has ended; at once if it has.
+    async fn exited(&self) -> ProcessExit;
+    /// Its error messages and warnings so far, without timestamps.
+    fn log(&self) -> Vec<String>;
+}
+
+/// What one k6 process writes.
+#[async_trait]
+pub trait SampleStream: Send {
+    /// The next piece, which may begin and end within a line; `None` when the process has ended and all is read.
+    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, GeneratorError>;
+}
+
+/// Keys of objects.
+pub mod keys {
+    use crate::{
+        archive::ArchiveHash,
+        chunk::ChunkKey,
+        ids::{Attempt, RunId, WorkerIndex},
+    };
+
+    /// An archive, shared by all runs of the same contents.
+    pub fn archive(hash: &ArchiveHash) -> String {
+        format!("archives/{hash}.tar")
+    }
+
+    /// The data that `setup()` returned.
+    pub fn setup(run: &RunId) -> String {
+        format!("runs/{run}/setup.json")
+    }
+
+    /// A chunk.
+    pub fn chunk(key: &ChunkKey) -> String {
+        format!("runs/{}/workers/{}/{}-{:06}.chunk", key.run, key.worker.number(), key.attempt.0, key.sequence)
+    }
+
+    /// A worker's closing record.
+    pub fn closing(run: &RunId, worker: WorkerIndex, attempt: Attempt) -> String {
+        format!("runs/{run}/workers/{}/{}-closing.json", worker.number(), attempt.0)
+    }
+
+    /// The live state, replaced each second.
+    pub fn live(run: &RunId) -> String {
+        format!("runs/{run}/live.json")
+    }
+
+    /// How the run went over time.
+    pub fn timeline(run: &RunId) -> String {
+        format!("runs/{run}/timeline.json")
+    }
+}

@@ -1,0 +1,557 @@
+//! The per-sample path of a worker: lines of k6's output become windows.
+//!
+//! A line is cut, the bytes of its metric name and tags are looked up, and the value is added to the open window of that
+//! tag set. JSON is read once per tag set, not per sample. When a tag set's second ends, or a chunk is taken, its open
+//! window is folded into the series it belongs to: the metric's parent, the sub-metrics that match, its check, and its
+//! own coarse series. Memory is bounded by the number of series.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher},
+};
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chunk::{ChunkSeries, Window},
+    k6::{
+        line::{self, Line, Point},
+        time::TimeReader,
+    },
+    series::{Metric, MetricKind, Rollup, SeriesId, Tags},
+    stats::{Open, Stats},
+    threshold::LimitCount,
+};
+
+/// Complete tag sets that a worker keeps apart; samples of later ones go to a rest series per metric. Each costs about
+/// half a kilobyte and the buckets it fills.
+pub const MAX_TAG_SETS: usize = 4_000;
+
+/// Checks that a worker keeps apart.
+pub const MAX_CHECKS: usize = 1_000;
+
+/// A longer line is refused: k6 writes a few hundred bytes, and a broken stream must not fill the memory.
+const MAX_LINE: usize = 1 << 20;
+
+const NANOSECONDS: i64 = 1_000_000_000;
+
+/// A metric, or a sub-metric, that thresholds or the summary ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// The metric's name.
+    pub metric: String,
+    /// The tags of a sub-metric; `None` for the whole metric.
+    pub tags: Option<Tags>,
+    /// Limits of its percentile thresholds.
+    pub limits: Vec<f64>,
+}
+
+/// How many lines there were and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineCounts {
+    /// Samples that were added to their series.
+    pub samples: u64,
+    /// Gauges of VUs from before the start, which a single k6 would not have written. They are in no series.
+    pub before_start: u64,
+    /// Lines that could not be read. A sample is lost with each.
+    pub refused: u64,
+    /// The first of these, cut to 200 characters.
+    pub first_refused: Option<String>,
+    /// Samples of tag sets beyond [`MAX_TAG_SETS`]; they are counted everywhere but in a tag set of their own.
+    pub folded: u64,
+}
+
+/// Turns the bytes of k6's output into windows.
+pub struct Recorder {
+    watches: Vec<Watch>,
+    max_tag_sets: usize,
+    /// The end of a piece that did not end with a line.
+    partial: Vec<u8>,
+    /// Whether the rest of an overlong line is being passed over.
+    skipping: bool,
+    time: TimeReader,
+    /// From when VU gauges count, in nanoseconds since the Unix epoch.
+    started_at: i64,
+    counts: LineCounts,
+    hasher: DefaultHashBuilder,
+    table: HashTable<usize>,
+    leaves: Vec<Leaf>,
+    /// For tag sets beyond the cap: one leaf for each metric and set of rollups.
+    rest_leaves: HashMap<(String, Vec<usize>), usize>,
+    metrics: HashMap<Vec<u8>, Metric>,
+    series: Vec<PendingSeries>,
+    series_index: HashMap<SeriesId, usize>,
+    checks: usize,
+    newest_second: i64,
+}
+
+/// One tag set of one metric.
+struct Leaf {
+    /// Name, a NUL and the tags' bytes.
+    key: Box<[u8]>,
+    hash: u64,
+    /// The second of the open window.
+    second: i64,
+    open: Open,
+    limits: Vec<LimitCount>,
+    /// Where in `limits` the counts go: series, and position in its limits.
+    limit_targets: Vec<(usize, usize, usize)>,
+    /// Series with windows of a second.
+    rollups: Vec<usize>,
+    /// Series with coarse windows.
+    own: usize,
+    /// Whether samples from before the start do not count.
+    only_after_start: bool,
+    rest: bool,
+}
+
+/// A series and what has been folded into it since the last chunk.
+struct PendingSeries {
+    id: SeriesId,
+    total: u64,
+    windows: Vec<Window>,
+    limits: Vec<LimitCount>,
+}
+
+impl Recorder {
+    /// A recorder that keeps `watches` apart. VU gauges are passed over until [`Recorder::started`].
+    pub fn new(watches: Vec<Watch>, max_tag_sets: usize) -> Self {
+        Self {
+            watches,
+            max_tag_sets,
+            partial: Vec::new(),
+            skipping: false,
+            time: TimeReader::default(),
+            started_at: i64::MAX,
+            counts: LineCounts::default(),
+            hasher: DefaultHashBuilder::default(),
+            table: HashTable::new(),
+            leaves: Vec::new(),
+            rest_leaves: HashMap::new(),
+            metrics: HashMap::new(),
+            series: Vec::new(),
+            series_index: HashMap::new(),
+            checks: 0,
+            newest_second: i64::MIN,
+        }
+    }
+
+    /// From `at` (nanoseconds since the Unix epoch) on, VU gauges count.
+    pub fn started(&mut self, at: i64) {
+        self.started_at = at;
+    }
+
+    /// Takes the next piece of k6's output; it may begin and end within a line.
+    pub fn feed(&mut self, mut piece: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', piece) {
+            let (line, rest) = (&piece[..end], &piece[end + 1..]);
+            if self.skipping {
+                self.skipping = false;
+            } else if self.partial.is_empty() {
+                self.line(line);
+            } else {
+                let mut whole = std::mem::take(&mut self.partial);
+                whole.extend_from_slice(line);
+                self.line(&whole);
+                whole.clear();
+                self.partial = whole;
+            }
+            piece = rest;
+        }
+        if self.skipping {
+            return;
+        }
+        self.partial.extend_from_slice(piece);
+        if self.partial.len() > MAX_LINE {
+            let line = std::mem::take(&mut self.partial);
+            self.refuse(&line);
+            self.skipping = true;
+        }
+    }
+
+    /// No more pieces will come: a last line without an end is what a killed k6 left.
+    pub fn finish(&mut self) {
+        let line = std::mem::take(&mut self.partial);
+        if !line.is_empty() {
+            self.line(&line);
+        }
+    }
+
+    /// What became of the lines so far.
+    pub fn counts(&self) -> &LineCounts {
+        &self.counts
+    }
+
+    /// Samples added to each series since the beginning.
+    pub fn totals(&self) -> impl Iterator<Item = (&SeriesId, u64)> {
+        self.series.iter().map(|series| (&series.id, series.total))
+    }
+
+    /// Hands out what was gathered since the last call; empty if nothing was. Coarse windows that are not over are
+    /// kept back unless these are the `last` windows.
+    pub fn take_windows(&mut self, last: bool) -> Vec<ChunkSeries> {
+        for leaf in 0..self.leaves.len() {
+            self.fold(leaf);
+        }
+        let newest = self.newest_second;
+        let mut taken = Vec::new();
+        for series in &mut self.series {
+            let width = i64::from(series.id.rollup.window_seconds());
+            let is_over = |window: &Window| last || width == 1 || window.start + width <= newest;
+            let (windows, kept) = std::mem::take(&mut series.windows).into_iter().partition::<Vec<_>, _>(is_over);
+            series.windows = kept;
+            let limits = if windows.is_empty() {
+                Vec::new()
+            } else {
+                let fresh = series.limits.iter().map(|l| LimitCount::new(l.limit)).collect();
+                std::mem::replace(&mut series.limits, fresh)
+            };
+            if !windows.is_empty() {
+                taken.push(ChunkSeries { id: series.id.clone(), windows, limits });
+            }
+        }
+        taken
+    }
+
+    fn line(&mut self, text: &[u8]) {
+        if text.is_empty() {
+            return;
+        }
+        match line::read(text) {
+            Ok(Line::Point(point)) => {
+                if self.point(&point).is_none() {
+                    self.refuse(text);
+                }
+            }
+            Ok(Line::Metric(metric)) => {
+                self.metrics.entry(metric.name.clone().into_bytes()).or_insert(metric);
+            }
+            Err(line::Unreadable) => self.refuse(text),
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, text: &[u8]) {
+        self.counts.refused += 1;
+        if self.counts.first_refused.is_none() {
+            self.counts.first_refused = Some(String::from_utf8_lossy(text).chars().take(200).collect());
+        }
+    }
+
+    /// `None` for a sample that cannot be understood.
+    #[inline]
+    fn point(&mut self, point: &Point<'_>) -> Option<()> {
+        let at = self.time.read(point.time)?;
+        let index = match self.find(point.metric, point.tags_and_metadata()) {
+            Some(index) => index,
+            None => self.find_or_intern(point)?,
+        };
+        let leaf = &mut self.leaves[index];
+        if leaf.only_after_start && at < self.started_at {
+            self.counts.before_start += 1;
+            return Some(());
+        }
+        let second = at.div_euclid(NANOSECONDS);
+        if leaf.second != second {
+            if !leaf.open.is_empty() {
+                self.fold(index);
+            }
+            self.newest_second = self.newest_second.max(second);
+            self.leaves[index].second = second;
+        }
+        let leaf = &mut self.leaves[index];
+        leaf.open.add(point.value, at);
+        for limit in &mut leaf.limits {
+            limit.add(point.value);
+        }
+        self.counts.samples += 1;
+        self.counts.folded += u64::from(leaf.rest);
+        Some(())
+    }
+
+    #[inline]
+    fn find(&self, metric: &[u8], tags: &[u8]) -> Option<usize> {
+        let hash = self.hash(metric, tags);
+        let same = |index: &usize| {
+            let leaf = &self.leaves[*index];
+            leaf.hash == hash && leaf.key.len() == metric.len() + 1 + tags.len() && {
+                let (name, rest) = leaf.key.split_at(metric.len());
+                name == metric && &rest[1..] == tags
+            }
+        };
+        self.table.find(hash, same).copied()
+    }
+
+    #[inline]
+    fn hash(&self, metric: &[u8], tags: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(metric);
+        hasher.write_u8(0);
+        hasher.write(tags);
+        hasher.finish()
+    }
+
+    /// The leaf of a sample whose bytes have not been seen, or have metadata behind them.
+    #[cold]
+    fn find_or_intern(&mut self, point: &Point<'_>) -> Option<usize> {
+        let json = point.tags_json();
+        if json.len() != point.tags_and_metadata().len()
+            && let Some(index) = self.find(point.metric, json)
+        {
+            return Some(index);
+        }
+        let metric = match self.metrics.get(point.metric) {
+            Some(metric) => metric.clone(),
+            None => Metric::built_in(std::str::from_utf8(point.metric).ok()?)?,
+        };
+        let tags = line::read_tags(json).ok()?;
+        let rollups = self.rollups(&metric, &tags);
+        if self.leaves.len() - self.rest_leaves.len() < self.max_tag_sets {
+            let id = SeriesId { metric, rollup: Rollup::TagSet, tags };
+            let key = [point.metric, b"\0", json].concat().into_boxed_slice();
+            let hash = self.hash(point.metric, json);
+            let index = self.add_leaf(key, hash, id, rollups);
+            self.table.insert_unique(hash, index, |i| self.leaves[*i].hash);
+            return Some(index);
+        }
+        let rest_key = (metric.name.clone(), rollups);
+        if let Some(index) = self.rest_leaves.get(&rest_key) {
+            return Some(*index);
+        }
+        let id = SeriesId { metric, rollup: Rollup::Rest, tags: Tags::default() };
+        let index = self.add_leaf(Box::default(), 0, id, rest_key.1.clone());
+        self.rest_leaves.insert(rest_key, index);
+        Some(index)
+    }
+
+    fn add_leaf(&mut self, key: Box<[u8]>, hash: u64, id: SeriesId, rollups: Vec<usize>) -> usize {
+        let mut limits: Vec<LimitCount> = Vec::new();
+        let mut limit_targets = Vec::new();
+        for series in &rollups {
+            for (position, wanted) in self.series[*series].limits.iter().enumerate() {
+                let known = limits.iter().position(|l| l.limit.to_bits() == wanted.limit.to_bits());
+                let own = known.unwrap_or_else(|| {
+                    limits.push(LimitCount::new(wanted.limit));
+                    limits.len() - 1
+                });
+                limit_targets.push((*series, position, own));
+            }
+        }
+        let leaf = Leaf {
+            key,
+            hash,
+            second: i64::MIN,
+            open: Open::new(id.metric.kind),
+            limits,
+            limit_targets,
+            rollups,
+            only_after_start: id.metric.adds_over_workers(),
+            rest: id.rollup == Rollup::Rest,
+            own: self.series_of(id, Vec::new()),
+        };
+        self.leaves.push(leaf);
+        self.leaves.len() - 1
+    }
+
+    /// The series with windows of a second that a tag set belongs to.
+    fn rollups(&mut self, metric: &Metric, tags: &Tags) -> Vec<usize> {
+        let mut limits_of_all = Vec::new();
+        let mut selected = Vec::new();
+        for watch in self.watches.iter().filter(|w| w.metric == metric.name) {
+            match &watch.tags {
+                None => limits_of_all.clone_from(&watch.limits),
+                Some(wanted) if tags.contains_all(wanted) => selected.push((wanted.clone(), watch.limits.clone())),
+                Some(_) => {}
+            }
+        }
+        let mut rollups = vec![self.series_of(SeriesId::all(metric.clone()), limits_of_all)];
+        for (tags, limits) in selected {
+            let id = SeriesId { metric: metric.clone(), rollup: Rollup::Selector, tags };
+            rollups.push(self.series_of(id, limits));
+        }
+        if metric.name == "checks"
+            && metric.kind == MetricKind::Rate
+            && let Some(check) = tags.get("check")
+        {
+            let tags = Tags::from_iter([("check", check), ("group", tags.get("group").unwrap_or_default())]);
+            let id = SeriesId { metric: metric.clone(), rollup: Rollup::Check, tags };
+            if self.series_index.contains_key(&id) || self.checks < MAX_CHECKS {
+                self.checks += usize::from(!self.series_index.contains_key(&id));
+                rollups.push(self.series_of(id, Vec::new()));
+            }
+        }
+        rollups
+    }
+
+    fn series_of(&mut self, id: SeriesId, limits: Vec<f64>) -> usize {
+        if let Some(index) = self.series_index.get(&id) {
+            return *index;
+        }
+        self.series.push(PendingSeries {
+            id: id.clone(),
+            total: 0,
+            windows: Vec::new(),
+            limits: limits.into_iter().map(LimitCount::new).collect(),
+        });
+        self.series_index.insert(id, self.series.len() - 1);
+        self.series.len() - 1
+    }
+
+    /// Moves a leaf's open window into its series.
+    fn fold(&mut self, leaf: usize) {
+        let leaf = &mut self.leaves[leaf];
+        if leaf.open.is_empty() {
+            return;
+        }
+        let stats = leaf.open.take();
+        for (series, position, own) in &leaf.limit_targets {
+            self.series[*series].limits[*position].merge(&leaf.limits[*own]);
+        }
+        for limit in &mut leaf.limits {
+            *limit = LimitCount::new(limit.limit);
+        }
+        for series in leaf.rollups.iter().chain([&leaf.own]) {
+            self.series[*series].fold(leaf.second, &stats);
+        }
+    }
+}
+
+impl PendingSeries {
+    fn fold(&mut self, second: i64, stats: &Stats) {
+        self.total += stats.count();
+        let width = i64::from(self.id.rollup.window_seconds());
+        let start = second.div_euclid(width) * width;
+        // Few windows are open at one time, the newest last.
+        match self.windows.iter_mut().rev().find(|w| w.start == start) {
+            // A series has one type of metric, so the types are the same.
+            Some(window) => drop(window.stats.merge(stats)),
+            None => self.windows.push(Window { start, stats: stats.clone() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(metric: &str, second: u32, value: f64, tags: &str) -> String {
+        format!(
+            "{{\"metric\":\"{metric}\",\"type\":\"Point\",\"data\":{{\"time\":\"2026-11-22T12:00:{second:02}.5Z\",\"value\":{value},\"tags\":{tags}}}}}\n"
+        )
+    }
+
+    fn watch(metric: &str, tags: &[(&str, &str)], limits: &[f64]) -> Watch {
+        let tags = (!tags.is_empty()).then(|| tags.iter().copied().collect());
+        Watch { metric: metric.into(), tags, limits: limits.to_vec() }
+    }
+
+    fn count(windows: &[ChunkSeries], name: &str) -> u64 {
+        let all: Vec<_> = windows.iter().filter(|s| s.id.to_string() == name).flat_map(|s| &s.windows).collect();
+        all.iter().map(|w| w.stats.count()).sum()
+    }
+
+    #[test]
+    fn a_sample_is_in_its_parent_its_sub_metrics_and_its_tag_set() {
+        let mut recorder = Recorder::new(vec![watch("http_req_duration", &[("name", "cart")], &[])], 100);
+        for (value, name) in [(1.0, "cart"), (2.0, "cart"), (3.0, "home")] {
+            recorder.feed(sample("http_req_duration", 1, value, &format!(r#"{{"name":"{name}","status":"200"}}"#)).as_bytes());
+        }
+        let windows = recorder.take_windows(true);
+        assert_eq!(count(&windows, "http_req_duration"), 3);
+        assert_eq!(count(&windows, "http_req_duration{name:cart}"), 2);
+        assert_eq!(count(&windows, "http_req_duration{name:cart,status:200}"), 2);
+        assert_eq!(count(&windows, "http_req_duration{name:home,status:200}"), 1);
+        assert_eq!(recorder.counts().samples, 3);
+        assert!(recorder.take_windows(true).is_empty(), "what was taken does not come again");
+        assert_eq!(recorder.totals().map(|(_, n)| n).sum::<u64>(), 3 + 2 + 2 + 1, "but the totals stay");
+    }
+
+    #[test]
+    fn pieces_may_be_cut_anywhere() {
+        let lines: String = (0..20).map(|i| sample("http_reqs", i, 1.0, r#"{"name":"é😀"}"#)).collect();
+        for size in [1, 7, 64, 1000] {
+            let mut recorder = Recorder::new(Vec::new(), 100);
+            lines.as_bytes().chunks(size).for_each(|piece| recorder.feed(piece));
+            recorder.finish();
+            assert_eq!((recorder.counts().samples, recorder.counts().refused), (20, 0), "pieces of {size}");
+            let windows = recorder.take_windows(true);
+            let parent = windows.iter().find(|s| s.id.rollup == Rollup::All).expect("has the parent");
+            assert_eq!(parent.windows.len(), 20);
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_are_counted_and_the_first_is_kept() {
+        let mut recorder = Recorder::new(Vec::new(), 100);
+        recorder.feed(b"what is this\n");
+        recorder.feed(sample("nobody_declared_me", 1, 1.0, "{}").as_bytes());
+        recorder.feed(&vec![b'x'; 3 << 20]);
+        recorder.feed(b"still the long line\n");
+        recorder.feed(sample("http_reqs", 1, 1.0, "{}").as_bytes());
+        recorder.feed(b"{\"metric\":\"http_reqs\",\"ty");
+        recorder.finish();
+        assert_eq!((recorder.counts().samples, recorder.counts().refused), (1, 4));
+        assert_eq!(recorder.counts().first_refused.as_deref(), Some("what is this"));
+    }
+
+    #[test]
+    fn vus_from_before_the_start_are_no_samples() {
+        let mut recorder = Recorder::new(Vec::new(), 100);
+        recorder.feed(sample("vus", 1, 0.0, "{}").as_bytes());
+        recorder.started(1_795_348_802 * NANOSECONDS);
+        recorder.feed(sample("vus", 1, 0.0, "{}").as_bytes());
+        recorder.feed(sample("vus", 2, 5.0, "{}").as_bytes());
+        assert_eq!((recorder.counts().before_start, recorder.counts().samples), (2, 1));
+    }
+
+    #[test]
+    fn tag_sets_beyond_the_cap_are_folded_and_parents_and_sub_metrics_stay_whole() {
+        let mut recorder = Recorder::new(vec![watch("http_reqs", &[("status", "200")], &[])], 10);
+        for i in 0..1000 {
+            recorder.feed(sample("http_reqs", 1, 1.0, &format!(r#"{{"status":"200","url":"{i}"}}"#)).as_bytes());
+        }
+        let windows = recorder.take_windows(true);
+        assert_eq!(count(&windows, "http_reqs"), 1000);
+        assert_eq!(count(&windows, "http_reqs{status:200}"), 1000);
+        assert_eq!(count(&windows, "http_reqs{rest}"), 990);
+        assert_eq!((recorder.counts().folded, recorder.leaves.len()), (990, 11));
+    }
+
+    #[test]
+    fn metadata_makes_no_new_series() {
+        let mut recorder = Recorder::new(Vec::new(), 100);
+        for i in 0..50 {
+            let tags = format!(r#"{{"scenario":"default"}},"metadata":{{"iter":"{i}"}}"#);
+            recorder.feed(sample("http_reqs", 1, 1.0, &tags).as_bytes());
+        }
+        assert_eq!((recorder.leaves.len(), recorder.counts().samples), (1, 50));
+    }
+
+    #[test]
+    fn coarse_windows_wait_until_they_are_over() {
+        let mut recorder = Recorder::new(Vec::new(), 100);
+        recorder.feed(sample("http_reqs", 1, 1.0, r#"{"a":"b"}"#).as_bytes());
+        let early = recorder.take_windows(false);
+        assert_eq!((count(&early, "http_reqs"), count(&early, "http_reqs{a:b}")), (1, 0));
+        recorder.feed(sample("http_reqs", 31, 1.0, r#"{"a":"b"}"#).as_bytes());
+        let later = recorder.take_windows(false);
+        assert_eq!((count(&later, "http_reqs"), count(&later, "http_reqs{a:b}")), (1, 1));
+        assert_eq!(count(&recorder.take_windows(true), "http_reqs{a:b}"), 1);
+    }
+
+    #[test]
+    fn limits_are_counted_beside_the_windows() {
+        let mut recorder = Recorder::new(vec![watch("http_req_duration", &[], &[2.0]), watch("http_req_duration", &[("a", "b")], &[2.0, 3.0])], 100);
+        for (value, tags) in [(1.0, r#"{"a":"b"}"#), (2.0, r#"{"a":"b"}"#), (5.0, "{}")] {
+            recorder.feed(sample("http_req_duration", 1, value, tags).as_bytes());
+        }
+        let windows = recorder.take_windows(true);
+        let limits = |name: &str| {
+            let series = windows.iter().find(|s| s.id.to_string() == name).expect("is there");
+            series.limits.iter().map(|l| (l.limit, l.count())).collect::<Vec<_>>()
+        };
+        assert_eq!(limits("http_req_duration"), [(2.0, 3)]);
+        assert_eq!(limits("http_req_duration{a:b}"), [(2.0, 2), (3.0, 2)]);
+    }
+}

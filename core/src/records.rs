@@ -1,0 +1,133 @@
+//! What the ledger keeps: a record per run and a record per worker.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{Attempt, RunId, WorkerIndex},
+    k6::exit::ProcessExit,
+    lifecycle::RunState,
+    plan::Plan,
+    ports::Timestamp,
+};
+
+/// A run. Several parties change it, so it is replaced only by who has seen its latest version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// Grows by one with every change; whoever replaces the record names the version that was read.
+    pub version: u64,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// Where it is.
+    pub state: RunState,
+    /// What was decided.
+    pub plan: Plan,
+    /// The common start T0, by wall clock; written once.
+    pub start_at: Option<Timestamp>,
+    /// When the aggregator asked the first worker to run `teardown()`.
+    pub teardown_wanted: bool,
+    /// Changes as long as the aggregator lives. Workers compare it with what they saw before, never with a clock.
+    pub aggregator_beat: u64,
+}
+
+/// One worker. Only the worker itself changes its record, after it has claimed it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The run.
+    pub run: RunId,
+    /// Which worker.
+    pub index: WorkerIndex,
+    /// Its attempt.
+    pub attempt: Attempt,
+    /// Where it is.
+    pub phase: WorkerPhase,
+    /// Grows by one with every renewal of the lease; the aggregator compares it with what it saw before.
+    pub beat: u64,
+    /// The sequence number of the last chunk that is in the store; 0 for none.
+    pub chunks: u32,
+    /// The worker's clock less T0 at the moment its k6 was resumed, in microseconds.
+    pub skew_micros: Option<i64>,
+    /// When k6 was resumed, by the worker's clock.
+    pub resumed_at: Option<Timestamp>,
+    /// When its iterations were over, by the worker's clock.
+    pub ended_at: Option<Timestamp>,
+    /// What went wrong.
+    pub failure: Option<Failure>,
+}
+
+/// Where a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerPhase {
+    /// Has claimed its segment; k6 is being started.
+    Claimed,
+    /// k6 has made its VUs and waits paused; the first worker has run `setup()`.
+    Ready,
+    /// k6 was resumed.
+    Running,
+    /// The iterations are over; the first worker waits to run `teardown()`.
+    Ended,
+    /// Everything is uploaded, the closing record too. Nothing changes any more.
+    Closed,
+}
+
+/// What went wrong with a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// What kind of thing.
+    pub kind: FailureKind,
+    /// What happened, for people.
+    pub message: String,
+    /// How k6 ended, if it did.
+    pub exit: Option<ProcessExit>,
+    /// k6's own error messages.
+    pub log: Vec<String>,
+}
+
+/// What kind of thing went wrong with a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// k6 could not be started, or ended before it was ready.
+    K6DidNotStart,
+    /// `setup()` failed or took too long.
+    Setup,
+    /// `teardown()` failed or took too long.
+    Teardown,
+    /// k6 ended with an exit code or signal that neither the script nor we asked for.
+    K6Failed,
+    /// The script ended the test: `exec.test.abort()`.
+    ScriptAborted,
+    /// The script called the test failed: `exec.test.fail()`.
+    ScriptFailed,
+    /// k6 did not end in time and was killed.
+    K6Hung,
+    /// The worker could not reach the store or the ledger.
+    Store,
+    /// The worker found no sign of its aggregator for too long, and stopped.
+    Abandoned,
+    /// The worker stopped giving signs of life.
+    Lost,
+    /// The worker could not be launched.
+    NotLaunched,
+}
+
+impl WorkerRecord {
+    /// A worker that claims its segment.
+    pub fn claim(run: RunId, index: WorkerIndex, attempt: Attempt) -> Self {
+        Self {
+            run,
+            index,
+            attempt,
+            phase: WorkerPhase::Claimed,
+            beat: 0,
+            chunks: 0,
+            skew_micros: None,
+            resumed_at: None,
+            ended_at: None,
+            failure: None,
+        }
+    }
+}
