@@ -3,8 +3,10 @@
 //! No I/O, no clock and no runtime: whatever touches the world stands behind a port in [`ports`], and the use-cases in
 //! [`run`] are the only place where ports meet. Everything else is plain data and total functions on it.
 
+pub mod aggregate;
 pub mod archive;
 pub mod chunk;
+pub mod closing;
 pub mod histogram;
 pub mod ids;
 pub mod k6;

@@ -243,8 +243,14 @@ pub enum HookError {
 pub trait LoadGenerator: Send + Sync {
     /// Its version.
     async fn version(&self) -> Result<K6Version, GeneratorError>;
-    /// `k6 archive` of a script, with `-e` variables: the tar. k6 validates script, options and thresholds.
-    async fn archive(&self, script: &Path, env: &[(String, String)]) -> Result<Vec<u8>, GeneratorError>;
+    /// `k6 archive` of a script (or of another archive), with `-e` variables: the tar. k6 validates script and options,
+    /// and thresholds unless `check_thresholds` is false (k6's `--no-thresholds`).
+    async fn archive(
+        &self,
+        script: &Path,
+        env: &[(String, String)],
+        check_thresholds: bool,
+    ) -> Result<Vec<u8>, GeneratorError>;
     /// `k6 inspect --execution-requirements` of an archive: JSON for [`crate::k6::options::Options::parse`].
     async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError>;
     /// Starts k6 paused, without setup, teardown, thresholds and summary, writing its samples for us to read.
@@ -272,7 +278,10 @@ pub trait GeneratorControl: Send + Sync {
     async fn resume(&self) -> Result<(), GeneratorError>;
     /// Runs `teardown()`.
     async fn teardown(&self) -> Result<(), HookError>;
-    /// Asks it to stop at once and write out what it has. Asking twice does no harm.
+    /// Ends its iterations at once, through the REST API (`stopped: true`). One that lingers stays, so that `teardown()`
+    /// can still be run; another one ends with exit code 103. Asking twice does no harm.
+    async fn stop_iterations(&self) -> Result<(), GeneratorError>;
+    /// Asks it (SIGINT) to end at once and write out what it has; it does not linger then. Asking twice does no harm.
     fn interrupt(&self);
     /// Kills it; what it had not written is lost.
     fn kill(&self);
