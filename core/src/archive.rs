@@ -99,7 +99,10 @@ impl Archive {
         if metadata.r#type != "js" {
             return Err(ArchiveError::WrongType(metadata.r#type));
         }
-        let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut digits = String::new();
+        for byte in hash.finalize() {
+            digits += &format!("{byte:02x}");
+        }
         Ok(Self { hash: ArchiveHash(digits), size: tar.len() as u64, files, filename: metadata.filename })
     }
 }

@@ -30,7 +30,6 @@ pub struct Bucket(u32);
 impl Bucket {
     /// The bucket that holds `value`. Both zeroes share one; NaN does not reach us (k6 refuses it).
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "22 bits are left after the shift")]
     pub fn of(value: f64) -> Self {
         // Adding positive zero turns -0.0 into 0.0.
         let raw = ((value + 0.0).to_bits() >> SHIFT) as u32;
@@ -231,7 +230,11 @@ impl<'de> Deserialize<'de> for Histogram {
                     bucket = next;
                     buckets.push((Bucket(bucket), count));
                 }
-                _ => return Err(serde::de::Error::custom("histogram buckets must rise, hold something and fit 22 bits")),
+                _ => {
+                    return Err(serde::de::Error::custom(
+                        "histogram buckets must rise, hold something and fit 22 bits",
+                    ));
+                }
             }
         }
         Ok(Self { buckets })

@@ -198,7 +198,12 @@ mod tests {
 
     #[test]
     fn the_first_cause_wins_and_a_later_stop_hurries() {
-        let state = after(&[RunEvent::Validated, RunEvent::Launched, abort(AbortCause::Script, false), abort(AbortCause::User, true)]);
+        let state = after(&[
+            RunEvent::Validated,
+            RunEvent::Launched,
+            abort(AbortCause::Script, false),
+            abort(AbortCause::User, true),
+        ]);
         let found = state.expect("legal").abort.expect("aborted");
         assert_eq!((found.cause, found.at_once), (AbortCause::Script, true));
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Writes a duration as milliseconds.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
 pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).serialize(serializer)
 }
@@ -20,7 +19,7 @@ pub(crate) mod option {
     use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
 
     /// Writes a duration as milliseconds, or null.
-    #[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+    #[expect(clippy::ref_option, reason = "serde's form")]
     pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         duration.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)).serialize(serializer)
     }

@@ -289,7 +289,7 @@ impl Plan {
 impl Deadlines {
     fn new(options: &Options, vus_per_worker: u64) -> Self {
         // A minute for process start and init code, and 20 ms for each VU: a large init code takes about that.
-        let ready = Duration::from_secs(60) + Duration::from_millis(vus_per_worker.saturating_mul(20));
+        let ready = Duration::from_mins(1) + Duration::from_millis(vus_per_worker.saturating_mul(20));
         Self {
             ready,
             setup: options.setup_timeout() + Duration::from_secs(5),
@@ -507,12 +507,16 @@ mod tests {
         let few = r#"{"default":{"executor":"shared-iterations","vus":3,"iterations":20}}"#;
         let plan = plan(few, Workers::Exactly(8)).expect("plans");
         assert_eq!(plan.workers, 3);
-        assert_eq!(plan.workers_reason.as_deref(), Some("8 asked for, but no scenario has more than 3 VUs to deal out"));
+        assert_eq!(
+            plan.workers_reason.as_deref(),
+            Some("8 asked for, but no scenario has more than 3 VUs to deal out")
+        );
     }
 
     #[test]
     fn auto_looks_at_the_processors_the_descriptors_and_the_work() {
-        let workers = |scenarios| plan(scenarios, Workers::Auto).map(|p| (p.workers, p.workers_reason.unwrap_or_default()));
+        let workers =
+            |scenarios| plan(scenarios, Workers::Auto).map(|p| (p.workers, p.workers_reason.unwrap_or_default()));
         assert_eq!(workers(SHOP).expect("plans"), (2, "one per processor (2)".into()));
         let one = r#"{"default":{"executor":"per-vu-iterations","vus":1,"iterations":20}}"#;
         assert_eq!(workers(one).expect("plans"), (1, "no scenario has more than 1 VU to deal out".into()));
@@ -523,12 +527,16 @@ mod tests {
         let refused = |scenarios, workers| plan(scenarios, workers).expect_err("refused").to_string();
         assert_eq!(refused(SHOP, Workers::Exactly(0)), "--workers 0: expected 1 or more, or `auto`");
         assert!(refused(SHOP, Workers::Exactly(1_000_000)).contains("at most 10000"));
-        assert!(refused(r#"{"x":{"executor":"externally-controlled"}}"#, Workers::Auto).contains("externally-controlled"));
+        assert!(
+            refused(r#"{"x":{"executor":"externally-controlled"}}"#, Workers::Auto).contains("externally-controlled")
+        );
     }
 
     #[test]
     fn durations_in_words() {
-        for (seconds, text) in [(0.0, "0s"), (0.5, "500ms"), (90.0, "1m30s"), (120.0, "2m"), (450.0, "7m30s"), (5400.0, "1h30m")] {
+        for (seconds, text) in
+            [(0.0, "0s"), (0.5, "500ms"), (90.0, "1m30s"), (120.0, "2m"), (450.0, "7m30s"), (5400.0, "1h30m")]
+        {
             assert_eq!(words(Duration::from_secs_f64(seconds)), text);
         }
     }

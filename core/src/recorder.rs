@@ -455,7 +455,9 @@ mod tests {
     fn a_sample_is_in_its_parent_its_sub_metrics_and_its_tag_set() {
         let mut recorder = Recorder::new(vec![watch("http_req_duration", &[("name", "cart")], &[])], 100);
         for (value, name) in [(1.0, "cart"), (2.0, "cart"), (3.0, "home")] {
-            recorder.feed(sample("http_req_duration", 1, value, &format!(r#"{{"name":"{name}","status":"200"}}"#)).as_bytes());
+            recorder.feed(
+                sample("http_req_duration", 1, value, &format!(r#"{{"name":"{name}","status":"200"}}"#)).as_bytes(),
+            );
         }
         let windows = recorder.take_windows(true);
         assert_eq!(count(&windows, "http_req_duration"), 3);
@@ -542,7 +544,10 @@ mod tests {
 
     #[test]
     fn limits_are_counted_beside_the_windows() {
-        let mut recorder = Recorder::new(vec![watch("http_req_duration", &[], &[2.0]), watch("http_req_duration", &[("a", "b")], &[2.0, 3.0])], 100);
+        let mut recorder = Recorder::new(
+            vec![watch("http_req_duration", &[], &[2.0]), watch("http_req_duration", &[("a", "b")], &[2.0, 3.0])],
+            100,
+        );
         for (value, tags) in [(1.0, r#"{"a":"b"}"#), (2.0, r#"{"a":"b"}"#), (5.0, "{}")] {
             recorder.feed(sample("http_req_duration", 1, value, tags).as_bytes());
         }

@@ -70,7 +70,9 @@ fn bare(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn check(key: &str, expect: Result<(&str, &[(&str, &str)]), SelectorError>) {
+    type Read<'a> = Result<(&'a str, &'a [(&'a str, &'a str)]), SelectorError>;
+
+    fn check(key: &str, expect: Read<'_>) {
         let found = Selector::parse(key);
         match (found, expect) {
             (Ok(selector), Ok((metric, tags))) => {

@@ -48,12 +48,24 @@ impl Metric {
         use {Contains as C, MetricKind as K};
         let (kind, contains) = match name {
             "vus" | "vus_max" => (K::Gauge, C::Default),
-            "iterations" | "dropped_iterations" | "http_reqs" | "ws_sessions" | "ws_msgs_sent" | "ws_msgs_received"
-            | "grpc_streams" | "grpc_streams_msgs_sent" | "grpc_streams_msgs_received" => (K::Counter, C::Default),
+            "iterations"
+            | "dropped_iterations"
+            | "http_reqs"
+            | "ws_sessions"
+            | "ws_msgs_sent"
+            | "ws_msgs_received"
+            | "grpc_streams"
+            | "grpc_streams_msgs_sent"
+            | "grpc_streams_msgs_received" => (K::Counter, C::Default),
             "data_sent" | "data_received" | "browser_data_sent" | "browser_data_received" => (K::Counter, C::Data),
             "checks" | "http_req_failed" | "browser_http_req_failed" => (K::Rate, C::Default),
-            "iteration_duration" | "group_duration" | "ws_ping" | "ws_session_duration" | "ws_connecting"
-            | "grpc_req_duration" | "browser_http_req_duration" => (K::Trend, C::Time),
+            "iteration_duration"
+            | "group_duration"
+            | "ws_ping"
+            | "ws_session_duration"
+            | "ws_connecting"
+            | "grpc_req_duration"
+            | "browser_http_req_duration" => (K::Trend, C::Time),
             "browser_web_vital_cls" => (K::Trend, C::Default),
             name if name.starts_with("http_req_") || name.starts_with("browser_web_vital_") => (K::Trend, C::Time),
             _ => return None,

@@ -247,12 +247,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn any_kind() -> impl Strategy<Value = MetricKind> {
-        prop_oneof![
-            Just(MetricKind::Counter),
-            Just(MetricKind::Gauge),
-            Just(MetricKind::Rate),
-            Just(MetricKind::Trend)
-        ]
+        prop_oneof![Just(MetricKind::Counter), Just(MetricKind::Gauge), Just(MetricKind::Rate), Just(MetricKind::Trend)]
     }
 
     #[test]

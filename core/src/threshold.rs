@@ -115,8 +115,10 @@ impl Threshold {
     pub fn fits(&self, kind: MetricKind) -> Result<(), ThresholdError> {
         use {Aggregation as A, MetricKind as K};
         match (kind, self.aggregation) {
-            (K::Counter, A::Count | A::Rate) | (K::Gauge, A::Value) | (K::Rate, A::Rate) => Ok(()),
-            (K::Trend, A::Avg | A::Min | A::Max | A::Percentile(_)) => Ok(()),
+            (K::Counter, A::Count | A::Rate)
+            | (K::Gauge, A::Value)
+            | (K::Rate, A::Rate)
+            | (K::Trend, A::Avg | A::Min | A::Max | A::Percentile(_)) => Ok(()),
             (kind, _) => Err(ThresholdError::WrongAggregation {
                 metric: self.selector.key(),
                 expression: self.expression.clone(),
@@ -133,7 +135,9 @@ impl Threshold {
         let value = match (stats, self.aggregation) {
             (Stats::Rate { count: 0, .. }, _) => return Decision { passed: true, value: None, exact: true },
             (Stats::Trend { count: 0, .. }, _) => 0.0,
-            (Stats::Trend { .. }, Aggregation::Percentile(percent)) => return self.decide_percentile(percent, stats, limits),
+            (Stats::Trend { .. }, Aggregation::Percentile(percent)) => {
+                return self.decide_percentile(percent, stats, limits);
+            }
             (Stats::Trend { count, sum, .. }, Aggregation::Avg) => sum.value() / *count as f64,
             (Stats::Trend { min, .. }, Aggregation::Min) => *min,
             (Stats::Trend { max, .. }, Aggregation::Max) => *max,
@@ -344,7 +348,7 @@ fn parse_hexadecimal(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Aggregation as A, Operator as O, *};
     use crate::stats::Open;
     use proptest::prelude::*;
 
@@ -355,7 +359,6 @@ mod tests {
     #[test]
     fn expressions_are_read_as_k6_reads_them() {
         let read = |expression| Threshold::parse("m", expression).map(|t| (t.aggregation, t.operator, t.limit)).ok();
-        use {Aggregation as A, Operator as O};
         assert_eq!(read("p(95)<500"), Some((A::Percentile(95.0), O::Less, 500.0)));
         assert_eq!(read("p(99.99) >= 1e3"), Some((A::Percentile(99.99), O::GreaterOrEqual, 1000.0)));
         assert_eq!(read("med===.5"), Some((A::Percentile(50.0), O::Equal, 0.5)));
@@ -380,7 +383,8 @@ mod tests {
 
     #[test]
     fn empty_metrics_count_as_zero_and_empty_rates_pass() {
-        let decide = |expression, kind| threshold(expression).evaluate(&Stats::empty(kind), &[], Duration::from_secs(1));
+        let decide =
+            |expression, kind| threshold(expression).evaluate(&Stats::empty(kind), &[], Duration::from_secs(1));
         assert!(!decide("p(95)>1", MetricKind::Trend).passed);
         assert!(decide("max<1", MetricKind::Trend).passed);
         assert!(!decide("count>1", MetricKind::Counter).passed);
@@ -425,8 +429,7 @@ mod tests {
         ) {
             let exact = oracle(&values, percent);
             let limit = limit.unwrap_or(exact);
-            #[expect(clippy::cast_sign_loss, reason = "a neighbour")]
-            let limit = if limit > 0.0 { f64::from_bits((limit.to_bits() as i64 + nudge) as u64) } else { limit };
+            let limit = if limit > 0.0 { f64::from_bits(limit.to_bits().saturating_add_signed(nudge)) } else { limit };
             let mut merged = (LimitCount::new(limit), Stats::empty(MetricKind::Trend));
             for part in values.chunks(values.len().div_ceil(parts)).rev() {
                 let (mut count, mut open) = (LimitCount::new(limit), Open::new(MetricKind::Trend));

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the tests of lambdaload share.
+
+pub mod target;

@@ -1,2 +1,69 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: the project's own errands.
+//!
+//! What an errand has to say goes to stderr; stdout carries only its result (the path of a k6) and
+//! the output of the tools it runs.
+#![expect(clippy::print_stderr, reason = "an errand talks to the person who runs it")]
+
+mod demo;
+mod k6;
+mod licences;
+mod process;
+mod suite;
+mod unpack;
+mod wheel;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+The project's own errands.
+
+Usage: cargo xtask <COMMAND>
+
+  k6 [VERSION]     Provide the stock k6 of VERSION (default: the first pin) and print its path
+  demo             Build lambdaload and run the example test on 4 local workers
+  test [--quick]   Run every check and every test; --quick: the tests only
+  licences         Check the licences and the sources of all dependencies
+  bench [ARGS]     Run the benches of core; ARGS go to cargo bench
+
+Environment:
+  LAMBDALOAD_K6_CACHE      Where k6 is kept (default: $XDG_CACHE_HOME or ~/.cache, then lambdaload/k6)
+  LAMBDALOAD_K6_RELEASES   Where k6's release archives are, for mirrors (default: its GitHub releases)
+  CI                       true: a check whose tool can't be had is a failure, not a skip
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let words: Option<Vec<&str>> = arguments.iter().map(|argument| argument.to_str()).collect();
+    match dispatch(words.as_deref().unwrap_or_default()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(words: &[&str]) -> Result<ExitCode> {
+    match words {
+        ["k6"] => print_path(&k6::provide(k6::DEFAULT_VERSION)?)?,
+        ["k6", version] if !version.starts_with('-') => print_path(&k6::provide(version)?)?,
+        ["demo"] => return demo::run(),
+        ["test"] => suite::run(suite::Extent::Everything)?,
+        ["test", "--quick"] => suite::run(suite::Extent::Quick)?,
+        ["licences"] => licences::check()?,
+        ["bench", rest @ ..] => {
+            process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;
+        }
+        [] | ["help" | "--help" | "-h"] => std::io::stdout().write_all(HELP.as_bytes())?,
+        other => bail!("there is no errand `{}`; `cargo xtask help` lists them all", other.join(" ")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_path(path: &std::path::Path) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{}", path.display())?)
+}

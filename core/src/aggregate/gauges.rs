@@ -108,7 +108,16 @@ mod tests {
 
     #[test]
     fn a_second_without_a_report_keeps_the_value_and_a_worker_that_ended_does_not() {
-        let gauges = gauges(&[(1, 0, 2.0), (1, 1, 3.0), (2, 0, 2.0), (3, 0, 2.0), (3, 1, 3.0), (4, 0, 2.0), (5, 0, 2.0), (6, 0, 2.0)]);
+        let gauges = gauges(&[
+            (1, 0, 2.0),
+            (1, 1, 3.0),
+            (2, 0, 2.0),
+            (3, 0, 2.0),
+            (3, 1, 3.0),
+            (4, 0, 2.0),
+            (5, 0, 2.0),
+            (6, 0, 2.0),
+        ]);
         assert_eq!(gauges.sums(), [(1, 5.0), (2, 5.0), (3, 5.0), (4, 5.0), (5, 5.0), (6, 2.0)]);
     }
 

@@ -14,6 +14,7 @@ use crate::{
     aggregate::{gauges::WorkerGauges, slices::Slices},
     chunk::{Chunk, ChunkSeries},
     ids::{Attempt, WorkerIndex},
+    ports::Timestamp,
     series::{Metric, Rollup, SeriesId},
     stats::{KindMismatch, Stats},
     threshold::LimitCount,
@@ -125,6 +126,11 @@ impl Aggregate {
     /// The number of the last chunk of a worker up to which none is missing; 0 for none.
     pub fn merged_up_to(&self, index: WorkerIndex) -> u32 {
         self.workers.get(&index).map_or(0, |w| w.up_to)
+    }
+
+    /// The end of the second of the latest sample; none without samples.
+    pub fn newest_sample(&self) -> Option<Timestamp> {
+        (self.newest_second > 0).then(|| Timestamp((self.newest_second + 1).saturating_mul(1_000_000)))
     }
 
     /// Samples merged, each once however many series it is in.
@@ -249,7 +255,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_chunk_that_contradicts_itself_changes_nothing() {
-        let mut chunk = chunks(&[vec![sample("http_reqs", 1, 1.0, "{}") + &sample("vus", 1, 1.0, "{}")]], &[]).remove(0);
+        let mut chunk =
+            chunks(&[vec![sample("http_reqs", 1, 1.0, "{}") + &sample("vus", 1, 1.0, "{}")]], &[]).remove(0);
         for series in &mut chunk.series {
             series.id.metric.kind = crate::series::MetricKind::Rate;
         }

@@ -23,13 +23,10 @@ const MISSING_NAMED: usize = 20;
 impl Aggregate {
     /// Decides a threshold on the samples so far; `duration` is the time since the start.
     pub fn decide(&self, threshold: &Threshold, duration: Duration) -> Decision {
-        match self.find(&threshold.selector) {
-            Some(merged) => threshold.evaluate(&merged.current(), &merged.limits, duration),
-            None => {
-                let kind = self.kind_of(threshold);
-                threshold.evaluate(&Stats::empty(kind), &[], duration)
-            }
+        if let Some(merged) = self.find(&threshold.selector) {
+            return threshold.evaluate(&merged.current(), &merged.limits, duration);
         }
+        threshold.evaluate(&Stats::empty(self.kind_of(threshold)), &[], duration)
     }
 
     /// Whether there is a sample for a threshold to be decided on.
@@ -129,7 +126,13 @@ impl Aggregate {
             Some(merged) => merged.values(&plan.summary.trend_stats, duration),
             None => values(&Stats::empty(metric.kind), &plan.summary.trend_stats, duration),
         };
-        MetricSummary { name: metric.name, suffix: selector.suffix, kind: metric.kind, contains: metric.contains, values }
+        MetricSummary {
+            name: metric.name,
+            suffix: selector.suffix,
+            kind: metric.kind,
+            contains: metric.contains,
+            values,
+        }
     }
 
     fn checks(&self) -> Vec<CheckSummary> {
@@ -189,9 +192,10 @@ fn values(stats: &Stats, trend_stats: &[String], duration: Duration) -> Values {
         },
         Stats::Trend { count, sum, min, max, .. } => {
             let asked = trend_stats.iter().filter_map(|name| Some((name.as_str(), trend_percentile(name)?)));
-            let percentiles = USUAL_PERCENTILES.into_iter().chain(asked).map(|(name, percent)| {
-                (name.to_owned(), Number(stats.percentile(percent / 100.0).unwrap_or(0.0)))
-            });
+            let percentiles = USUAL_PERCENTILES
+                .into_iter()
+                .chain(asked)
+                .map(|(name, percent)| (name.to_owned(), Number(stats.percentile(percent / 100.0).unwrap_or(0.0))));
             Values::Trend {
                 count: *count,
                 avg: or_zero(sum.value() / *count as f64),
@@ -245,7 +249,10 @@ mod tests {
 
     #[test]
     fn a_missing_chunk_is_named() {
-        let pieces = vec![sample("http_reqs", 1, 1.0, "{}"), sample("http_reqs", 2, 1.0, "{}") + &sample("data_sent", 2, 9.0, "{}")];
+        let pieces = vec![
+            sample("http_reqs", 1, 1.0, "{}"),
+            sample("http_reqs", 2, 1.0, "{}") + &sample("data_sent", 2, 9.0, "{}"),
+        ];
         let all = chunks(&[pieces], &[]);
         let closing = |aggregate: &Aggregate| Closing {
             run: all[0].key.run.clone(),
@@ -266,7 +273,9 @@ mod tests {
 
     #[test]
     fn checks_are_told_apart_by_group() {
-        let line = |group: &str, value| sample("checks", 1, value, &format!(r#"{{"check":"is 200","group":"{group}","scenario":"default"}}"#));
+        let line = |group: &str, value| {
+            sample("checks", 1, value, &format!(r#"{{"check":"is 200","group":"{group}","scenario":"default"}}"#))
+        };
         let merged = aggregate(&chunks(&[vec![line("", 1.0) + &line("::a", 0.0) + &line("::a", 1.0)]], &[]));
         let found: Vec<_> = merged.checks().into_iter().map(|c| (c.group, c.passes, c.fails)).collect();
         assert_eq!(found, [(String::new(), 1, 0), ("::a".to_owned(), 1, 1)]);
@@ -274,7 +283,11 @@ mod tests {
 
     #[test]
     fn sub_metrics_have_their_own_values() {
-        let watch = Watch { metric: "http_req_duration".into(), tags: Some([("a", "b")].into_iter().collect()), limits: vec![5.0] };
+        let watch = Watch {
+            metric: "http_req_duration".into(),
+            tags: Some([("a", "b")].into_iter().collect()),
+            limits: vec![5.0],
+        };
         let merged = aggregate(&chunks(
             &[vec![sample("http_req_duration", 1, 4.0, r#"{"a":"b"}"#) + &sample("http_req_duration", 1, 100.0, "{}")]],
             &[watch],

@@ -37,7 +37,8 @@ impl Aggregate {
         let reach = RATE_SECONDS.max(slices.width());
         // The newest second is still coming in.
         let end = self.newest_second.div_euclid(slices.width()) * slices.width();
-        let recent = slices.iter().rev().filter(|(start, _)| *start < end).take_while(|(start, _)| *start >= end - reach);
+        let recent =
+            slices.iter().rev().filter(|(start, _)| *start < end).take_while(|(start, _)| *start >= end - reach);
         let sum: f64 = recent.map(|(_, stats)| sum_of(stats)).sum();
         Some(sum / reach as f64)
     }
@@ -169,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_long_run_has_a_bounded_timeline() {
-        let lines: String = (0..3000).map(|s| sample("iterations", s, 1.0, "{}") + &sample("vus", s, 2.0, "{}")).collect();
+        let lines: String =
+            (0..3000).map(|s| sample("iterations", s, 1.0, "{}") + &sample("vus", s, 2.0, "{}")).collect();
         let timeline = aggregate(&chunks(&[vec![lines]], &[])).timeline();
         assert_eq!(timeline.slice_seconds, 4);
         let whole = timeline.slices.iter().filter(|s| (s.iterations_per_second - 1.0).abs() < f64::EPSILON).count();

@@ -173,7 +173,14 @@ mod tests {
 
     #[test]
     fn values_as_k6_writes_them() {
-        for (text, value) in [("+Inf", f64::INFINITY), ("-Inf", f64::NEG_INFINITY), ("1e+21", 1e21), ("1e-07", 1e-7), ("-3", -3.0), ("4.674794", 4.674_794)] {
+        for (text, value) in [
+            ("+Inf", f64::INFINITY),
+            ("-Inf", f64::NEG_INFINITY),
+            ("1e+21", 1e21),
+            ("1e-07", 1e-7),
+            ("-3", -3.0),
+            ("4.674794", 4.674_794),
+        ] {
             let line = format!(r#"{{"metric":"tt","type":"Point","data":{{"time":"t","value":{text},"tags":{{}}}}}}"#);
             assert_eq!(point(&line).2.to_bits(), value.to_bits(), "{text}");
         }

