@@ -1,1 +1,11 @@
-//! Placeholder.
+//! How each port of `lambdaload-core` meets the world.
+//!
+//! [`k6`] drives the stock binary as a child process; [`local`] keeps runs on this machine and makes workers of processes.
+//! Nothing here decides anything about a run: that is the core's part.
+
+pub mod clock;
+mod environment;
+pub mod k6;
+#[cfg(feature = "local")]
+pub mod local;
+mod process;

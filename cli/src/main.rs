@@ -1,2 +1,2 @@
-//! Placeholder.
+mod args; mod error; mod exit; mod live; mod printer; mod settings; mod signals; mod view;
 fn main() {}

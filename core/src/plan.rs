@@ -12,6 +12,7 @@ use crate::{
         version::K6Version,
     },
     millis,
+    recorder::Watch,
     segment::Segment,
     selector::Selector,
     threshold::{Threshold, ThresholdError},
@@ -262,6 +263,30 @@ impl Plan {
     /// The segment of one worker; `None` for a worker the plan does not have.
     pub fn segment(&self, index: WorkerIndex) -> Option<Segment> {
         Segment::new(index, self.workers)
+    }
+
+    /// What a worker's recorder keeps apart: sub-metrics, and metrics with limits to count around.
+    pub fn watches(&self) -> Vec<Watch> {
+        let whole = self.thresholds.iter().map(|t| &t.selector).filter(|s| s.suffix.is_none());
+        let mut watches: Vec<Watch> = Vec::new();
+        for selector in self.submetrics.iter().chain(whole) {
+            let tags = selector.suffix.is_some().then(|| selector.tags());
+            if !watches.iter().any(|w| w.metric == selector.metric && w.tags == tags) {
+                watches.push(Watch { metric: selector.metric.clone(), tags, limits: self.counted_limits(selector) });
+            }
+        }
+        watches
+    }
+
+    fn counted_limits(&self, of: &Selector) -> Vec<f64> {
+        let same = |t: &&Threshold| t.selector.metric == of.metric && t.selector.tags() == of.tags();
+        let mut limits: Vec<f64> = Vec::new();
+        for limit in self.thresholds.iter().filter(same).filter_map(Threshold::counted_limit) {
+            if !limits.iter().any(|known| known.to_bits() == limit.to_bits()) {
+                limits.push(limit);
+            }
+        }
+        limits
     }
 
     /// All workers.

@@ -21,10 +21,8 @@ use crate::{
         Clock, GeneratorControl, GeneratorError, GeneratorSpec, Ledger, LedgerError, LoadGenerator, ObjectStore,
         SampleStream, StoreError, WorkerTask, keys,
     },
-    recorder::{MAX_TAG_SETS, Recorder, Watch},
+    recorder::{MAX_TAG_SETS, Recorder},
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
-    selector::Selector,
-    threshold::Threshold,
 };
 
 /// The ports of a worker.
@@ -90,7 +88,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         ports.generator.start(spec).await.map_err(|error| start_failure(&error))
     };
     let started = started.await;
-    let recorder = Recorder::new(watches(&run), MAX_TAG_SETS);
+    let recorder = Recorder::new(run.plan.watches(), MAX_TAG_SETS);
     let shared = Shared {
         ports,
         linger,
@@ -230,30 +228,6 @@ async fn close(shared: &Shared<'_>, failure: Option<Failure>) -> Result<(), Work
             Err(error) => retry(error.into()).await?,
         }
     }
-}
-
-/// What thresholds and the summary ask the recorder to keep apart.
-fn watches(run: &RunRecord) -> Vec<Watch> {
-    let plan = &run.plan;
-    let limits = |of: &Selector| -> Vec<f64> {
-        let same = |t: &&Threshold| t.selector.metric == of.metric && t.selector.tags() == of.tags();
-        let mut limits: Vec<f64> = Vec::new();
-        for limit in plan.thresholds.iter().filter(same).filter_map(Threshold::counted_limit) {
-            if !limits.iter().any(|known| known.to_bits() == limit.to_bits()) {
-                limits.push(limit);
-            }
-        }
-        limits
-    };
-    let whole = plan.thresholds.iter().map(|t| &t.selector).filter(|s| s.suffix.is_none());
-    let mut watches: Vec<Watch> = Vec::new();
-    for selector in plan.submetrics.iter().chain(whole) {
-        let tags = selector.suffix.is_some().then(|| selector.tags());
-        if !watches.iter().any(|w| w.metric == selector.metric && w.tags == tags) {
-            watches.push(Watch { metric: selector.metric.clone(), tags, limits: limits(selector) });
-        }
-    }
-    watches
 }
 
 fn check_archive(bytes: &[u8], run: &RunRecord) -> Result<(), Failure> {
