@@ -266,7 +266,7 @@ pub struct Generator {
 /// The control of one k6 process. Dropping it kills the process.
 #[async_trait]
 pub trait GeneratorControl: Send + Sync {
-    /// Where it is.
+    /// Where it is. An error if it does not answer: it is very busy, about to end, or has ended.
     async fn phase(&self) -> Result<GeneratorPhase, GeneratorError>;
     /// Runs `setup()` and returns its data as JSON; `None` without a `setup()` or without data.
     async fn setup(&self) -> Result<Option<Vec<u8>>, HookError>;
@@ -289,10 +289,11 @@ pub trait GeneratorControl: Send + Sync {
     fn log(&self) -> Vec<String>;
 }
 
-/// What one k6 process writes.
+/// What one k6 process writes. Dropping it before its end kills the process, which would hang without a reader.
 #[async_trait]
 pub trait SampleStream: Send {
-    /// The next piece, which may begin and end within a line; `None` when the process has ended and all is read.
+    /// Replaces what is in `piece` by the next piece, which may begin and end within a line; `None` when the process has
+    /// ended and all is read.
     async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, GeneratorError>;
 }
 

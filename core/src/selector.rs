@@ -10,7 +10,7 @@ use crate::series::Tags;
 pub struct Selector {
     /// The metric's name.
     pub metric: String,
-    /// What stood between the braces, as written; `None` for the whole metric.
+    /// What stood between the braces, without the space around it; `None` for the whole metric.
     pub suffix: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Selector {
         let Some((metric, rest)) = key.split_once('{') else {
             return Ok(Self { metric: key.trim().to_owned(), suffix: None });
         };
-        let suffix = rest.strip_suffix('}').ok_or_else(|| SelectorError::Unclosed(key.to_owned()))?;
+        let suffix = rest.strip_suffix('}').ok_or_else(|| SelectorError::Unclosed(key.to_owned()))?.trim();
         let selector = Self { metric: metric.trim().to_owned(), suffix: Some(suffix.to_owned()) };
         let pairs: Vec<(&str, &str)> = pairs(suffix).collect();
         if pairs.is_empty() || pairs.iter().any(|(key, value)| key.is_empty() || value.is_empty()) {

@@ -1,7 +1,7 @@
 //! What a person or a script reads at the end of a run: the text that k6 prints, our own conclusion below it, and the
 //! document of k6's `--summary-export`.
 //!
-//! Everything here is a pure function of a [`Verdict`]. The text is that of k6 1.8.1's compact mode, byte for byte, so
+//! Everything here is a pure function of a [`Verdict`](crate::verdict::Verdict). The text is that of k6 1.8.1's compact mode, byte for byte, so
 //! that whatever was built on k6's output goes on working; `golden/summary` holds what k6 itself printed.
 
 mod conclusion;
@@ -19,7 +19,7 @@ pub use conclusion::conclusion;
 pub use export::summary_export;
 pub use text::{k6_blocks, render};
 
-use crate::verdict::Verdict;
+use crate::verdict::Values;
 
 /// How text is written. Whoever prints it knows the terminal; this crate does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,18 @@ const EXTRA: anstyle::Style = AnsiColor::Cyan.on_default().dimmed();
 const PLAIN: anstyle::Style = AnsiColor::White.on_default();
 /// Dots.
 const FAINT: anstyle::Style = AnsiColor::White.on_default().dimmed();
+
+/// A statistic of a trend by k6's name for it: `avg`, `count`, `p(95)` …
+fn trend_value(values: &Values, stat: &str) -> Option<f64> {
+    let Values::Trend { count, avg, min, max, percentiles } = values else { return None };
+    match stat {
+        "count" => Some(*count as f64),
+        "avg" => Some(avg.0),
+        "min" => Some(min.0),
+        "max" => Some(max.0),
+        percentile => percentiles.get(percentile).map(|value| value.0),
+    }
+}
 
 /// `text` without the control characters that could steer a terminal. The script under test chooses names; k6 prints
 /// line ends and tabs in them as they are, and so do we.

@@ -3,6 +3,7 @@
 use super::{
     BAD, BOLD, GOOD, PLAIN, Style, conclusion, format, order, printable,
     table::{Cells, Row, Widths, assignment},
+    trend_value,
 };
 use crate::{
     plan::TimeUnit,
@@ -225,7 +226,7 @@ fn row(metric: &MetricSummary, summary: &Summary) -> Row {
 
 /// One statistic of a trend in k6's writing; `–` for one that the verdict does not have.
 pub fn statistic(metric: &MetricSummary, stat: &str, unit: Option<TimeUnit>) -> String {
-    match metric.values.statistic(stat) {
+    match trend_value(&metric.values, stat) {
         Some(count) if stat == "count" => format::number(count),
         Some(value) => format::value(value, metric.contains, unit),
         None => "–".to_owned(),

@@ -1,0 +1,251 @@
+//! Our own block below k6's: the verdict, why, on what it rests, and what to do.
+
+use std::time::Duration;
+
+use super::{BAD, BOLD, FAINT, GOOD, Style, UNSURE, format, printable, text::threshold_value};
+use crate::{
+    records::WorkerPhase,
+    verdict::{Outcome, Reason, ReasonCode, ThresholdResult, Values, Verdict, WorkerResult},
+};
+
+/// Series with missing samples, and messages of k6, that are shown for one reason; the verdict has all.
+const SHOWN: usize = 3;
+
+/// The block `█ VERDICT`. `report` is where the report was written, if one was.
+pub fn conclusion(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
+    let mut text = heading(verdict, style);
+    let crossed: String = verdict.thresholds.iter().filter(|t| !t.passed).map(|t| crossing(t, verdict, style)).collect();
+    let reasons: String =
+        verdict.reasons.iter().filter(|r| r.code != ReasonCode::ThresholdCrossed).map(|r| reason(r, verdict, style)).collect();
+    let believed = verdict.outcome != Outcome::Invalid;
+    let why = if believed { [crossed, reasons].concat() } else { [reasons, arrived(verdict, style)].concat() };
+    if !why.is_empty() {
+        text += &why;
+        text.push('\n');
+    }
+    text += &facts(verdict, style, report);
+    text += &next_steps(verdict, style);
+    text
+}
+
+fn heading(verdict: &Verdict, style: &Style) -> String {
+    let look = match verdict.outcome {
+        Outcome::Passed => GOOD,
+        Outcome::Failed => BAD,
+        Outcome::NoThresholds => BOLD,
+        Outcome::Invalid => UNSURE,
+    };
+    let (word, why) = (verdict.outcome.word(), headline(verdict));
+    let taken = "  █ VERDICT  ".chars().count() + word.chars().count();
+    // The second half starts where a line of 80 has its last third, or earlier where it would not fit.
+    let gap = 54usize.min(style.width.saturating_sub(why.chars().count())).saturating_sub(taken).max(2);
+    format!(
+        "\n  █ {}  {}{}{why}\n\n",
+        style.paint(BOLD, "VERDICT"),
+        style.paint(look.bold(), word),
+        " ".repeat(gap)
+    )
+}
+
+/// The outcome's reason in a few words.
+pub(super) fn headline(verdict: &Verdict) -> String {
+    let total = verdict.thresholds.len();
+    let crossed = verdict.thresholds.iter().filter(|t| !t.passed).count();
+    match verdict.outcome {
+        Outcome::Passed if total == 1 => "the threshold holds".to_owned(),
+        Outcome::Passed => format!("all {total} thresholds hold"),
+        Outcome::Failed if crossed > 0 => format!("{crossed} of {} crossed", thresholds(total)),
+        Outcome::Failed => verdict.status.clone(),
+        Outcome::NoThresholds => "the script has no thresholds".to_owned(),
+        Outcome::Invalid => "the measurement is not complete".to_owned(),
+    }
+}
+
+fn thresholds(count: usize) -> String {
+    format!("{count} threshold{}", if count == 1 { "" } else { "s" })
+}
+
+/// `http_req_failed  rate<0.001  was 0.0031  (1,204 of 388,410 requests; first crossed at 1m2s)`
+fn crossing(threshold: &ThresholdResult, verdict: &Verdict, style: &Style) -> String {
+    let metric = verdict.summary.metrics.iter().find(|m| m.name == threshold.metric && m.suffix == threshold.suffix);
+    let values = metric.map(|m| &m.values);
+    // A share is compared with a share, so it is shown as one and not in percent.
+    let was = match (values, threshold.value) {
+        (Some(Values::Rate { .. }), Some(share)) => format::number(share.0),
+        _ => threshold_value(threshold, &verdict.summary),
+    };
+    let mut details = Vec::new();
+    if let Some(Values::Rate { passes, fails, .. }) = values {
+        let things = if threshold.metric == "http_req_failed" { "requests" } else { "samples" };
+        details.push(format!("{} of {} {things}", format::grouped(*passes), format::grouped(passes + fails)));
+    }
+    if let Some(first) = threshold.first_crossed_ms {
+        details.push(format!("first crossed at {}", format::duration(Duration::from_millis(first))));
+    }
+    let details = if details.is_empty() { String::new() } else { format!("  ({})", details.join("; ")) };
+    let key = threshold.key();
+    let line = format!("{}  {}  was {was}{details}", printable(&key), printable(threshold.expression.trim()));
+    wrapped(&line, 4, 6, style)
+}
+
+fn reason(reason: &Reason, verdict: &Verdict, style: &Style) -> String {
+    let named = reason.worker.map(|number| format!("worker {number}")).filter(|name| !reason.message.contains(name));
+    let message = named.map_or_else(|| reason.message.clone(), |name| format!("{name}: {}", reason.message));
+    let mut text = wrapped(&message, 4, 6, style);
+    if reason.code == ReasonCode::SamplesMissing && reason.worker.is_none() {
+        let missing = &verdict.samples.missing;
+        for series in missing.iter().take(SHOWN) {
+            let (merged, read) = (format::grouped(series.merged), format::grouped(series.read));
+            let line = format!("{}, {}: {merged} of {read} samples arrived", series.worker, series.series);
+            text += &wrapped(&line, 6, 8, style);
+        }
+        if missing.len() > SHOWN {
+            text += &wrapped(&format!("and {} more series", missing.len() - SHOWN), 6, 8, style);
+        }
+    }
+    let worker = verdict.workers.iter().find(|w| Some(w.index.number()) == reason.worker);
+    let log = worker.and_then(|w| w.failure.as_ref()).into_iter().flat_map(|failure| &failure.log);
+    for said in log.filter(|line| !message.contains(line.as_str())).take(SHOWN) {
+        text += &wrapped(&format!("k6 said: {said}"), 6, 8, style);
+    }
+    text
+}
+
+/// What the thresholds came to on an incomplete measurement, and why that is no answer.
+fn arrived(verdict: &Verdict, style: &Style) -> String {
+    let total = verdict.thresholds.len();
+    if total == 0 {
+        return String::new();
+    }
+    let hold = verdict.thresholds.iter().filter(|t| t.passed).count();
+    let why = if hold == total {
+        "not a pass, because the missing samples may be the slow or failed ones"
+    } else {
+        "not a fail either, because the missing samples may be the good ones"
+    };
+    wrapped(&format!("thresholds on what did arrive: {hold} of {total} hold — {why}"), 4, 6, style)
+}
+
+fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
+    let lasted = Duration::try_from_secs_f64(verdict.duration_ms / 1000.0).unwrap_or_default();
+    let mut facts = vec![
+        ("run", format!("{}, {} after {}", verdict.run, verdict.status, format::duration(lasted))),
+        ("workers", workers(verdict)),
+        ("samples", samples(verdict)),
+        ("percentiles", percentiles(verdict)),
+    ];
+    if let Some(report) = report {
+        facts.push(("report", report.to_owned()));
+    }
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 4;
+    let mut text = String::new();
+    for (name, value) in facts {
+        // Wrapped without colour first, so that only visible characters count.
+        let dots = ".".repeat(width - name.len()) + ":";
+        let plain = wrapped(&format!("{name}{dots} {value}"), 4, width + 6, style);
+        text += &plain.replacen(&dots, &style.paint(FAINT, &dots), 1);
+    }
+    text
+}
+
+/// `11 of 12 finished, start skew p99 18ms; worker 7 did not`
+fn workers(verdict: &Verdict) -> String {
+    let finished = |worker: &&WorkerResult| worker.phase == WorkerPhase::Closed && worker.failure.is_none();
+    let count = verdict.workers.iter().filter(finished).count();
+    let mut text = format!("{count} of {} finished", verdict.planned_workers);
+    if let Some(skew) = verdict.start_skew_p99_ms {
+        text += &format!(", start skew p99 {}", format::milliseconds(skew, None));
+    }
+    let others: Vec<String> =
+        verdict.workers.iter().filter(|w| !finished(w)).map(|w| w.index.number().to_string()).collect();
+    if !others.is_empty() {
+        let (numbers, more) = (others.iter().take(10).cloned().collect::<Vec<_>>().join(", "), others.len() > 10);
+        let plural = if others.len() == 1 { "" } else { "s" };
+        text += &format!("; worker{plural} {numbers}{} did not", if more { " …" } else { "" });
+    }
+    text
+}
+
+fn samples(verdict: &Verdict) -> String {
+    let samples = &verdict.samples;
+    let (read, merged) = (format::grouped(samples.read), format::grouped(samples.merged));
+    let mut text = if samples.read == samples.merged {
+        format!("{read} read = {merged} merged")
+    } else {
+        let apart = format::grouped(samples.read.abs_diff(samples.merged));
+        let how = if samples.read > samples.merged { "missing" } else { "more than the workers say" };
+        format!("{read} read ≠ {merged} merged: {apart} {how}")
+    };
+    let silent = verdict.workers.iter().filter(|w| w.samples_read.is_none()).count();
+    if silent > 0 {
+        text += &format!("; {silent} of the workers never said how many they read");
+    }
+    if samples.refused > 0 {
+        text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
+    }
+    if samples.folded > 0 {
+        text += &format!("; {} beyond the cap on tag sets, in no tag set of their own", format::grouped(samples.folded));
+    }
+    text
+}
+
+fn percentiles(verdict: &Verdict) -> String {
+    let mut text = format!("±{}", error_bound(verdict.percentile_error));
+    let inexact: Vec<String> = verdict
+        .thresholds
+        .iter()
+        .filter(|t| !t.exact)
+        .map(|t| format!("{} {}", printable(&t.key()), printable(t.expression.trim())))
+        .collect();
+    if !inexact.is_empty() {
+        text += &format!("; not decided exactly: {}", inexact.join(", "));
+    } else if !verdict.thresholds.is_empty() {
+        text += "; thresholds decided exactly";
+    }
+    text
+}
+
+/// A relative error in percent, with two decimals.
+pub fn error_bound(error: f64) -> String {
+    format!("{:.2} %", error * 100.0)
+}
+
+fn next_steps(verdict: &Verdict, style: &Style) -> String {
+    let mut steps: Vec<&str> = Vec::new();
+    for step in verdict.reasons.iter().filter_map(|r| r.next_step.as_deref()) {
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    }
+    match steps.as_slice() {
+        [] => String::new(),
+        [step] => format!("\n{}", wrapped(&format!("what to do: {step}"), 4, 6, style)),
+        steps => {
+            let list: String = steps.iter().map(|step| wrapped(&format!("- {step}"), 6, 8, style)).collect();
+            format!("\n    what to do:\n{list}")
+        }
+    }
+}
+
+/// `sentence` in lines no longer than the style's width, the first one and the others indented as given. A word that is
+/// too long for a line gets one of its own.
+fn wrapped(sentence: &str, first: usize, others: usize, style: &Style) -> String {
+    let sentence = printable(sentence);
+    let mut text = String::new();
+    let (mut indent, mut line) = (first, " ".repeat(first));
+    let mut length = indent;
+    // Two spaces in a row are columns, and stay.
+    for word in sentence.replace('\n', " ").split_inclusive(' ') {
+        let visible = word.trim_end_matches(' ').chars().count();
+        if length + visible > style.width && length > indent {
+            text += line.trim_end();
+            text.push('\n');
+            indent = others;
+            line = " ".repeat(indent);
+            length = indent;
+        }
+        line += word;
+        length += word.chars().count();
+    }
+    text + line.trim_end() + "\n"
+}

@@ -1,0 +1,104 @@
+//! The document of k6's `--summary-export`, for the scripts and dashboards that read it.
+
+use std::fmt::Write as _;
+
+use md5::{Digest as _, Md5};
+use serde_json::{Map, Value, json};
+
+use super::trend_value;
+use crate::verdict::{CheckSummary, MetricSummary, Summary, Values, Verdict};
+
+/// The merged result in the shape that k6 gives to `--summary-export`.
+///
+/// As there, the value of a threshold says whether it was *crossed*. Groups without a check are not in it, because the
+/// verdict does not know them; neither is what `setup()` returned.
+pub fn summary_export(verdict: &Verdict) -> Value {
+    let metrics: Map<String, Value> = verdict.summary.metrics.iter().map(|m| entry(m, verdict)).collect();
+    json!({ "metrics": metrics, "root_group": root_group(&verdict.summary.checks) })
+}
+
+fn entry(metric: &MetricSummary, verdict: &Verdict) -> (String, Value) {
+    let mut values = values(metric, &verdict.summary);
+    let on_it = verdict.thresholds.iter().filter(|t| t.metric == metric.name && t.suffix == metric.suffix);
+    let thresholds: Map<String, Value> =
+        on_it.map(|t| (t.expression.trim().to_owned(), Value::Bool(!t.passed))).collect();
+    if !thresholds.is_empty() {
+        values.insert("thresholds".to_owned(), thresholds.into());
+    }
+    let key = match &metric.suffix {
+        Some(tags) => format!("{}{{{}}}", metric.name, tags.trim()),
+        None => metric.name.clone(),
+    };
+    (key, values.into())
+}
+
+fn values(metric: &MetricSummary, summary: &Summary) -> Map<String, Value> {
+    let pairs: Vec<(&str, Value)> = match &metric.values {
+        Values::Trend { .. } => {
+            let stats = summary.trend_stats.iter();
+            stats.map(|stat| (stat.as_str(), trend_value(&metric.values, stat).map_or(Value::Null, number))).collect()
+        }
+        Values::Counter { count, rate } => vec![("count", number(count.0)), ("rate", number(rate.0))],
+        Values::Gauge { value, min, max } => {
+            vec![("value", number(value.0)), ("min", number(min.0)), ("max", number(max.0))]
+        }
+        Values::Rate { rate, passes, fails } => {
+            vec![("value", number(rate.0)), ("passes", json!(passes)), ("fails", json!(fails))]
+        }
+    };
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A number as JavaScript writes it: whole ones without a point. JSON has no infinity; k6 writes null.
+fn number(value: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "only whole numbers that a double holds exactly")]
+    if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 { json!(value as i64) } else { json!(value) }
+}
+
+fn root_group(checks: &[CheckSummary]) -> Value {
+    let mut root = group("", "");
+    for check in checks {
+        let mut path = String::new();
+        let mut place = &mut root;
+        for name in check.group.split("::").skip(1) {
+            path = format!("{path}::{name}");
+            place = &mut place["groups"][name];
+            if place.is_null() {
+                *place = group(name, &path);
+            }
+        }
+        let path = format!("{}::{}", check.group, check.name);
+        place["checks"][check.name.as_str()] = json!({
+            "name": check.name, "path": path, "id": id(&path), "passes": check.passes, "fails": check.fails,
+        });
+    }
+    root
+}
+
+fn group(name: &str, path: &str) -> Value {
+    json!({ "name": name, "path": path, "id": id(path), "groups": {}, "checks": {} })
+}
+
+/// k6's id of a group or check: the MD5 of its path in hexadecimal.
+fn id(path: &str) -> String {
+    Md5::digest(path).iter().fold(String::new(), |mut id, byte| {
+        // Writing to a string cannot fail.
+        _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_a_tree_with_k6s_ids() {
+        let check = CheckSummary { group: "::outer::inner <b>".into(), name: "x".into(), passes: 1, fails: 0 };
+        let root = root_group(&[check]);
+        assert_eq!(root["id"], "d41d8cd98f00b204e9800998ecf8427e");
+        let inner = &root["groups"]["outer"]["groups"]["inner <b>"];
+        assert_eq!(inner["id"], "c73726fa4bf1abb4f0b85843dad7a5c4");
+        assert_eq!(inner["checks"]["x"]["path"], "::outer::inner <b>::x");
+    }
+}

@@ -1,0 +1,3 @@
+//! What tests of other packages need of this one.
+
+pub mod sample;
