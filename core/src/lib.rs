@@ -25,8 +25,6 @@ pub mod selector;
 pub mod series;
 pub mod stats;
 pub mod sum;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod summary;
 #[cfg(feature = "testing")]
 pub mod testing;

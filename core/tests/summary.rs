@@ -23,6 +23,9 @@ fn the_text_is_k6s_own() {
     for case in cases() {
         let printed = read(&case, "k6.txt");
         let ours = k6_blocks(&verdict(&case), &Style::default());
+        for (ours, printed) in ours.lines().zip(printed.lines()) {
+            assert_eq!(ours, printed, "{}", case.display());
+        }
         // k6 ends with two more empty lines.
         assert_eq!(ours + "\n\n", printed, "{}", case.display());
     }
@@ -151,7 +154,7 @@ fn threshold(threshold: &Threshold, exported: &Value, metrics: &[MetricSummary])
     ThresholdResult {
         metric,
         suffix,
-        passed: stats["thresholds"][threshold.expression.trim()] == Value::Bool(false),
+        passed: stats["thresholds"][&threshold.expression] == Value::Bool(false),
         expression: threshold.expression.clone(),
         value: Some(Number(stats[&stat].as_f64().expect("in the export"))),
         exact: true,

@@ -55,6 +55,8 @@ pub(super) fn headline(verdict: &Verdict) -> String {
         Outcome::Passed if total == 1 => "the threshold holds".to_owned(),
         Outcome::Passed => format!("all {total} thresholds hold"),
         Outcome::Failed if crossed > 0 => format!("{crossed} of {} crossed", thresholds(total)),
+        // Only the script itself can fail a test without a threshold.
+        Outcome::Failed if verdict.abort.is_none() => "the script called the test failed".to_owned(),
         Outcome::Failed => verdict.status.clone(),
         Outcome::NoThresholds => "the script has no thresholds".to_owned(),
         Outcome::Invalid => "the measurement is not complete".to_owned(),
@@ -176,9 +178,11 @@ fn samples(verdict: &Verdict) -> String {
         let how = if samples.read > samples.merged { "missing" } else { "more than the workers say" };
         format!("{read} read ≠ {merged} merged: {apart} {how}")
     };
-    let silent = verdict.workers.iter().filter(|w| w.samples_read.is_none()).count();
-    if silent > 0 {
-        text += &format!("; {silent} of the workers never said how many they read");
+    let silent: Vec<&WorkerResult> = verdict.workers.iter().filter(|w| w.samples_read.is_none()).collect();
+    match silent.as_slice() {
+        [] => {}
+        [worker] => text += &format!("; {} never said how many it read", worker.index),
+        workers => text += &format!("; {} workers never said how many they read", workers.len()),
     }
     if samples.refused > 0 {
         text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
@@ -197,16 +201,19 @@ fn percentiles(verdict: &Verdict) -> String {
         .filter(|t| !t.exact)
         .map(|t| format!("{} {}", printable(&t.key()), printable(t.expression.trim())))
         .collect();
-    if !inexact.is_empty() {
-        text += &format!("; not decided exactly: {}", inexact.join(", "));
-    } else if !verdict.thresholds.is_empty() {
-        text += "; thresholds decided exactly";
+    // On an incomplete measurement nothing is decided.
+    if verdict.outcome == Outcome::Invalid || verdict.thresholds.is_empty() {
+        return text;
     }
+    text += &match inexact.as_slice() {
+        [] => "; thresholds decided exactly".to_owned(),
+        some => format!("; not decided exactly: {}", some.join(", ")),
+    };
     text
 }
 
 /// A relative error in percent, with two decimals.
-pub fn error_bound(error: f64) -> String {
+pub(super) fn error_bound(error: f64) -> String {
     format!("{:.2} %", error * 100.0)
 }
 
@@ -248,4 +255,87 @@ fn wrapped(sentence: &str, first: usize, others: usize, style: &Style) -> String
         length += word.chars().count();
     }
     text + line.trim_end() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample;
+
+    #[test]
+    fn a_failed_run_says_what_was_crossed_and_on_what_it_rests() {
+        let said = conclusion(&sample::verdict(), &Style::default(), Some("runs/1/report.html"));
+        let expected = "
+  █ VERDICT  failed                                   1 of 4 thresholds crossed
+
+    http_req_failed  rate<0.001  was 0.0031  (1,204 of 388,410 requests; first
+      crossed at 1m2s)
+
+    run............: 01JD8QZV3M4T5W6X7Y8Z9A0B4K, finished after 7m30s
+    workers........: 12 of 12 finished, start skew p99 18.39ms
+    samples........: 5,437,740 read = 5,437,740 merged
+    percentiles....: ±0.05 %; thresholds decided exactly
+    report.........: runs/1/report.html
+";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn an_incomplete_run_says_what_is_missing_and_what_to_do() {
+        let said = conclusion(&sample::incomplete(), &Style::default(), None);
+        let expected = "
+  █ VERDICT  invalid                             the measurement is not complete
+
+    worker 7 was lost while it ran: it gave no sign of life for 10s
+      k6 said: runtime: out of memory: cannot allocate 4194304-byte block
+    188 of 5437740 samples that the workers read are missing
+      worker 7, http_req_duration{name:cart}: 9,112 of 9,300 samples arrived
+    thresholds on what did arrive: 4 of 4 hold — not a pass, because the missing
+      samples may be the slow or failed ones
+
+    run............: 01JD8QZV3M4T5W6X7Y8Z9A0B4K, aborted (by system) after 7m30s
+    workers........: 11 of 12 finished, start skew p99 18.39ms; worker 7 did not
+    samples........: 5,437,740 read ≠ 5,437,552 merged: 188 missing; worker 7
+                     never said how many it read
+    percentiles....: ±0.05 %
+
+    what to do:
+      - give workers more memory, and run the test again
+      - look at `samples.missing` for the series, and run the test again
+";
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn every_outcome_has_a_headline() {
+        let mut verdict = sample::verdict();
+        verdict.thresholds.retain(|t| t.passed);
+        for (outcome, words) in [
+            (Outcome::Passed, "all 3 thresholds hold"),
+            (Outcome::Failed, "the script called the test failed"),
+            (Outcome::NoThresholds, "the script has no thresholds"),
+            (Outcome::Invalid, "the measurement is not complete"),
+        ] {
+            verdict.outcome = outcome;
+            assert_eq!(headline(&verdict), words);
+        }
+    }
+
+    #[test]
+    fn a_threshold_that_is_not_decided_exactly_is_named() {
+        let mut verdict = sample::verdict();
+        verdict.thresholds[1].exact = false;
+        assert_eq!(percentiles(&verdict), "±0.05 %; not decided exactly: http_req_duration{name:cart} p(95)<600");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_asked_and_hostile_names_do_not_steer_the_terminal() {
+        let mut verdict = sample::incomplete();
+        verdict.reasons[0].message = "worker 7 \u{1b}]0;owned\u{7} ".repeat(9);
+        for width in [40, 60, 80, 120] {
+            let said = conclusion(&verdict, &Style { color: false, width }, None);
+            assert!(!said.contains('\u{1b}'));
+            assert!(said.lines().skip(3).all(|line| line.chars().count() <= width), "{said}");
+        }
+    }
 }

@@ -20,8 +20,7 @@ pub fn summary_export(verdict: &Verdict) -> Value {
 fn entry(metric: &MetricSummary, verdict: &Verdict) -> (String, Value) {
     let mut values = values(metric, &verdict.summary);
     let on_it = verdict.thresholds.iter().filter(|t| t.metric == metric.name && t.suffix == metric.suffix);
-    let thresholds: Map<String, Value> =
-        on_it.map(|t| (t.expression.trim().to_owned(), Value::Bool(!t.passed))).collect();
+    let thresholds: Map<String, Value> = on_it.map(|t| (t.expression.clone(), Value::Bool(!t.passed))).collect();
     if !thresholds.is_empty() {
         values.insert("thresholds".to_owned(), thresholds.into());
     }
