@@ -4,6 +4,8 @@
 //! with the buckets that hold something; were it to grow with the histogram's range, `wide` would cost about what
 //! `narrow` does and both some hundred times more.
 
+#![expect(clippy::expect_used, reason = "a bench has nobody to report to")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

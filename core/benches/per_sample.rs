@@ -21,7 +21,10 @@ fn lines(requests: u32) -> String {
             i % 20
         );
         let mut point = |metric: &str, value: f64, tags: &str| {
-            let line = writeln!(text, r#"{{"metric":"{metric}","type":"Point","data":{{"time":"{time}","value":{value},"tags":{tags}}}}}"#);
+            let line = writeln!(
+                text,
+                r#"{{"metric":"{metric}","type":"Point","data":{{"time":"{time}","value":{value},"tags":{tags}}}}}"#
+            );
             assert!(line.is_ok(), "a string takes all");
         };
         point("http_reqs", 1.0, &tags);
@@ -30,7 +33,9 @@ fn lines(requests: u32) -> String {
         }
         point("http_req_failed", 0.0, &tags);
         point("checks", 1.0, r#"{"check":"status is 200","group":"","scenario":"default"}"#);
-        for (metric, value) in [("data_sent", 123.0), ("data_received", 2345.0), ("iteration_duration", 12.345), ("iterations", 1.0)] {
+        for (metric, value) in
+            [("data_sent", 123.0), ("data_received", 2345.0), ("iteration_duration", 12.345), ("iterations", 1.0)]
+        {
             point(metric, value, r#"{"group":"","scenario":"default"}"#);
         }
     }

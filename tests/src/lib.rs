@@ -1,5 +1,8 @@
 //! What the tests of lambdaload share.
 
+#![expect(clippy::expect_used, reason = "this is part of the tests")]
+
+pub mod cli;
 pub mod target;
 
 use std::path::{Path, PathBuf};

@@ -41,7 +41,16 @@ fn run_k6(script: &str, env: &[(&str, &str)]) -> Oracle {
     };
     let (samples_out, summary_out) = (format!("json={}", samples.display()), summary.display().to_string());
     let run = k6(
-        &["run", "--quiet", "--out", &samples_out, "--summary-export", &summary_out, "--summary-trend-stats", TREND_STATS],
+        &[
+            "run",
+            "--quiet",
+            "--out",
+            &samples_out,
+            "--summary-export",
+            &summary_out,
+            "--summary-trend-stats",
+            TREND_STATS,
+        ],
         &fixture(script),
     );
     // 99: thresholds that do not hold are part of the test.

@@ -1,5 +1,9 @@
 //! Everything that is decided before anything is spent.
 
+mod scenario;
+mod words;
+mod workers;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +12,7 @@ use crate::{
     archive::Archive,
     ids::WorkerIndex,
     k6::{
-        options::{Options, OptionsError, Scenario},
+        options::{Options, OptionsError},
         version::K6Version,
     },
     millis,
@@ -17,6 +21,13 @@ use crate::{
     selector::Selector,
     threshold::{Threshold, ThresholdError},
 };
+
+pub use scenario::PlannedScenario;
+pub use words::{plural, words};
+pub use workers::{MAX_WORKERS, Machine, Workers};
+
+use scenario::planned;
+use workers::choose_workers;
 
 /// The decided run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,21 +65,6 @@ pub struct Plan {
     pub deadlines: Deadlines,
     /// How often things are looked at.
     pub pace: Pace,
-}
-
-/// One scenario's work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PlannedScenario {
-    /// Its name.
-    pub name: String,
-    /// Its executor.
-    pub executor: String,
-    /// What it does, in a few words, for example `0 → 400/s in 2m, 5m hold`.
-    pub shape: String,
-    /// VUs at most; segments deal these out, and arrival rates follow their share.
-    pub max_vus: u64,
-    /// Iterations per second at most, of the arrival-rate executors.
-    pub peak_rate: Option<f64>,
 }
 
 /// How the end-of-test summary is written.
@@ -146,24 +142,6 @@ pub struct Pace {
     pub start_lead: Duration,
 }
 
-/// How many workers the user wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workers {
-    /// As many as the work and the machine are good for.
-    Auto,
-    /// So many, unless the work is too little for them.
-    Exactly(u32),
-}
-
-/// What the machine of the local fleet can take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// Processors.
-    pub cores: u32,
-    /// File descriptors that one process may hold.
-    pub open_files: u64,
-}
-
 /// What the user asked for.
 #[derive(Debug)]
 pub struct Request {
@@ -212,12 +190,6 @@ pub enum PlanError {
     #[error("--summary-trend-stats: `{0}` is none of avg, min, med, max, count and p(N)")]
     TrendStat(String),
 }
-
-/// More than any account or machine takes; a mistyped number should not start to launch.
-pub const MAX_WORKERS: u32 = 10_000;
-
-/// A file descriptor per VU for its connection, and these for k6 itself, its files and its REST API.
-const SPARE_FILES: u64 = 64;
 
 impl Plan {
     /// Decides the run from what was asked, what the script wants and what the machine can take.
@@ -334,99 +306,6 @@ impl Pace {
     }
 }
 
-fn choose_workers(
-    wanted: Workers,
-    scenarios: &[PlannedScenario],
-    max_vus: u64,
-    machine: Machine,
-) -> Result<(u32, Option<String>), PlanError> {
-    // A worker beyond the largest scenario's VUs would have no work in any scenario.
-    let useful = scenarios.iter().map(|s| s.max_vus).max().unwrap_or(1).max(1);
-    let useful = u32::try_from(useful).unwrap_or(u32::MAX).min(MAX_WORKERS);
-    let vus = plural(u64::from(useful), "VU");
-    match wanted {
-        Workers::Exactly(0) => Err(PlanError::NoWorkers),
-        Workers::Exactly(n) if n > MAX_WORKERS => Err(PlanError::TooManyWorkers(n)),
-        Workers::Exactly(n) if n > useful => {
-            Ok((useful, Some(format!("{n} asked for, but no scenario has more than {vus} to deal out"))))
-        }
-        Workers::Exactly(n) => Ok((n, None)),
-        Workers::Auto => {
-            let files = machine.open_files.saturating_sub(SPARE_FILES).max(1);
-            let by_files = u32::try_from(max_vus.div_ceil(files)).unwrap_or(MAX_WORKERS);
-            let n = machine.cores.max(by_files).max(1);
-            let reason = if useful < n {
-                format!("no scenario has more than {vus} to deal out")
-            } else if by_files > machine.cores {
-                format!("{max_vus} VUs at {files} connections a process")
-            } else {
-                format!("one per processor ({})", machine.cores)
-            };
-            Ok((n.min(useful), Some(reason)))
-        }
-    }
-}
-
-fn planned((name, scenario): (&String, &Scenario)) -> Result<PlannedScenario, PlanError> {
-    let per_second = |rate: f64| rate / scenario.time_unit.unwrap_or(Duration::from_secs(1)).as_secs_f64();
-    let arrival_vus = scenario.max_vus.or(scenario.pre_allocated_vus).unwrap_or(1);
-    let vus = scenario.vus.unwrap_or(1);
-    let duration = words(scenario.duration.unwrap_or_default());
-    let (shape, max_vus, peak_rate) = match scenario.executor.as_str() {
-        "constant-vus" => (format!("{}, {duration}", plural(vus, "VU")), vus, None),
-        "ramping-vus" => {
-            let start = scenario.start_vus.unwrap_or(1);
-            let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start as f64, f64::max);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs, from k6")]
-            let peak = peak as u64;
-            (format!("{} VUs", ramps(start as f64, scenario, |v| v)), peak, None)
-        }
-        "shared-iterations" => {
-            let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
-            (format!("{iterations} shared by {}", plural(vus, "VU")), vus, None)
-        }
-        "per-vu-iterations" => {
-            let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
-            (format!("{iterations} for each of {}", plural(vus, "VU")), vus, None)
-        }
-        "constant-arrival-rate" => {
-            let rate = per_second(scenario.rate.unwrap_or(0.0));
-            (format!("{rate:.4}/s, {duration}").replace(".0000", ""), arrival_vus, Some(rate))
-        }
-        "ramping-arrival-rate" => {
-            let start = scenario.start_rate.unwrap_or(0.0);
-            let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start, f64::max);
-            (format!("{} /s", ramps(per_second(start), scenario, per_second)), arrival_vus, Some(per_second(peak)))
-        }
-        executor => {
-            return Err(PlanError::Executor { scenario: name.clone(), executor: executor.to_owned() });
-        }
-    };
-    let shape = match scenario.start_time.filter(|t| !t.is_zero()) {
-        Some(start) => format!("{shape}, from {}", words(start)),
-        None => shape,
-    };
-    Ok(PlannedScenario { name: name.clone(), executor: scenario.executor.clone(), shape, max_vus, peak_rate })
-}
-
-/// `0 → 400 in 2m, 5m hold`.
-fn ramps(start: f64, scenario: &Scenario, unit: impl Fn(f64) -> f64) -> String {
-    let number = |value: f64| format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
-    let mut text = number(start);
-    let mut level = start;
-    for stage in &scenario.stages {
-        let target = unit(stage.target.unwrap_or(0.0));
-        let time = words(stage.duration.unwrap_or_default());
-        text += &if (target - level).abs() < f64::EPSILON {
-            format!(", {time} hold")
-        } else {
-            format!(" → {} in {time}", number(target))
-        };
-        level = target;
-    }
-    text
-}
-
 fn submetrics(thresholds: &[Threshold], options: &Options) -> Vec<Selector> {
     let implicit = Selector { metric: "http_req_duration".into(), suffix: Some("expected_response:true".into()) };
     let implicit = options.has_system_tag("expected_response").then_some(implicit);
@@ -449,31 +328,6 @@ fn is_trend_stat(stat: &str) -> bool {
 pub fn trend_percentile(stat: &str) -> Option<f64> {
     let percent: f64 = stat.strip_prefix("p(")?.strip_suffix(')')?.parse().ok()?;
     (0.0..=100.0).contains(&percent).then_some(percent)
-}
-
-/// `1 VU`, `2 VUs`.
-pub fn plural(count: u64, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A duration in words a k6 user knows: `1h30m`, `2m`, `7m30s`, `500ms`.
-pub fn words(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = String::new();
-    if hours > 0 {
-        text += &format!("{hours}h");
-    }
-    if minutes > 0 {
-        text += &format!("{minutes}m");
-    }
-    if rest > 0 && seconds < 3600 * 10 {
-        text += &format!("{rest}s");
-    }
-    if seconds < 1 && millis > 0 {
-        text += &format!("{millis}ms");
-    }
-    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 #[cfg(test)]
