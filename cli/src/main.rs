@@ -1,2 +1,51 @@
-mod args; mod error; mod exit; mod live; mod printer; mod settings; mod signals; mod view;
-fn main() {}
+//! The `lambdaload` command.
+
+mod args;
+mod commands;
+mod error;
+mod exit;
+mod live;
+mod machine;
+mod outputs;
+mod printer;
+mod report;
+mod run_ids;
+mod settings;
+mod signals;
+mod similar;
+mod view;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{
+    args::CommandLine,
+    error::Failure,
+    printer::Printer,
+    settings::environment::{self, Environment},
+};
+
+fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    let colors = environment.get(environment::NO_COLOR).is_none();
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            let colors = colors && !std::env::args_os().any(|argument| argument == "--no-color");
+            let printed = Printer::new(false, colors).usage(&error);
+            return exit::process_code(printed.map_or_else(|failure| failure.exit, |()| error.exit_code()));
+        }
+    };
+    let printer = Printer::new(line.common.quiet, colors && !line.common.no_color);
+    // One thread is enough: what takes time runs in other processes.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime
+        .map_err(|error| Failure::cannot_start(&error))
+        .and_then(|runtime| runtime.block_on(commands::dispatch(line, environment, &printer)));
+    exit::process_code(result.unwrap_or_else(|failure| {
+        printer.error(&failure);
+        failure.exit
+    }))
+}

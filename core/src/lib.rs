@@ -26,7 +26,7 @@ pub mod series;
 pub mod stats;
 pub mod sum;
 pub mod summary;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod threshold;
 pub mod timeline;

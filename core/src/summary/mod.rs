@@ -7,6 +7,8 @@
 mod conclusion;
 pub mod export;
 pub mod format;
+#[cfg(test)]
+mod golden;
 mod order;
 mod table;
 pub mod text;
@@ -15,7 +17,7 @@ use std::borrow::Cow;
 
 use anstyle::AnsiColor;
 
-pub use conclusion::conclusion;
+pub use conclusion::{compared_value, conclusion, crossing, error_bound, headline};
 pub use export::summary_export;
 pub use text::{k6_blocks, render};
 

@@ -25,8 +25,27 @@ mod tests {
     #[test]
     fn names_sort_as_k6_sorts_them() {
         let listed = [
-            "_under", "a_1", "a_data_sent", "a1", "a10", "a2", "A2", "AB", "ab_c", "aB_D", "abc", "foo", "foo_bar", "vus",
-            "vus_max", "vus_x", "vusx", "zz", "zZ", "Zz", "ZZ",
+            "_under",
+            "a_1",
+            "a_data_sent",
+            "a1",
+            "a10",
+            "a2",
+            "A2",
+            "AB",
+            "ab_c",
+            "aB_D",
+            "abc",
+            "foo",
+            "foo_bar",
+            "vus",
+            "vus_max",
+            "vus_x",
+            "vusx",
+            "zz",
+            "zZ",
+            "Zz",
+            "ZZ",
         ];
         let mut sorted = listed;
         sorted.sort_unstable();

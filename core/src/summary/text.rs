@@ -43,13 +43,14 @@ fn thresholds(verdict: &Verdict, style: &Style) -> String {
     let mut sorted: Vec<&ThresholdResult> = verdict.thresholds.iter().collect();
     // Stable: several thresholds on one metric stay in the script's order.
     sorted.sort_by(|a, b| {
-        order::compare(&a.metric, &b.metric).then_with(|| order::compare(suffix(&a.suffix), suffix(&b.suffix)))
+        order::compare(&a.metric, &b.metric)
+            .then_with(|| order::compare(suffix(a.suffix.as_ref()), suffix(b.suffix.as_ref())))
     });
     let mut text = String::new();
     let mut parent = None;
     for block in sorted.chunk_by(|a, b| (&a.metric, &a.suffix) == (&b.metric, &b.suffix)) {
         let Some(first) = block.first() else { continue };
-        let (metric, tags) = (printable(&first.metric), printable(suffix(&first.suffix)));
+        let (metric, tags) = (printable(&first.metric), printable(suffix(first.suffix.as_ref())));
         let (heading, indent) = match &first.suffix {
             None => {
                 parent = Some(&first.metric);
@@ -73,8 +74,8 @@ fn thresholds(verdict: &Verdict, style: &Style) -> String {
 }
 
 /// A sub-metric's tags as k6 shows them.
-fn suffix(suffix: &Option<String>) -> &str {
-    suffix.as_deref().unwrap_or_default().trim()
+fn suffix(suffix: Option<&String>) -> &str {
+    suffix.map_or("", |tags| tags.trim())
 }
 
 /// The statistic that a threshold compares, as the script writes it.
@@ -103,14 +104,18 @@ fn checks(verdict: &Verdict, style: &Style) -> String {
     let seconds = verdict.duration_ms / 1000.0;
     let per_second = if seconds > 0.0 { total as f64 / seconds } else { 0.0 };
     let failed = if total == 0 { 0.0 } else { *fails as f64 / total as f64 };
-    let row = |name: &str, value, extra| Row { name: name.to_owned(), cells: Cells::Value { value, extras: vec![extra] } };
+    let row =
+        |name: &str, value, extra| Row { name: name.to_owned(), cells: Cells::Value { value, extras: vec![extra] } };
     let rows = [
         row("checks_total", total.to_string(), format!("{}/s", format::number(per_second))),
         row("checks_succeeded", format::percent(rate.0), format!("{passes} out of {total}")),
         row("checks_failed", format::percent(failed), format!("{fails} out of {total}")),
     ];
     let widths = Widths::of(&rows);
-    let mut text: String = rows.iter().map(|row| format!("    {}\n", widths.line(row, style))).collect();
+    let mut text = String::new();
+    for row in &rows {
+        text += &format!("    {}\n", widths.line(row, style));
+    }
     text.push('\n');
     for (name, passes, fails) in by_name(&verdict.summary.checks) {
         let name = printable(name);
@@ -180,7 +185,7 @@ fn sections(summary: &Summary, style: &Style) -> String {
     let mut metrics: Vec<&MetricSummary> = summary.metrics.iter().filter(|m| section(&m.name).is_some()).collect();
     metrics.sort_by(|a, b| {
         let by_name = order::compare(&a.name, &b.name);
-        by_name.then_with(|| order::compare(suffix(&a.suffix), suffix(&b.suffix)))
+        by_name.then_with(|| order::compare(suffix(a.suffix.as_ref()), suffix(b.suffix.as_ref())))
     });
     let rows: Vec<(Option<&str>, Row)> = metrics.iter().map(|m| (section(&m.name), row(m, summary))).collect();
     let widths = Widths::of(rows.iter().map(|(_, row)| row));
@@ -206,9 +211,7 @@ fn row(metric: &MetricSummary, summary: &Summary) -> Row {
         Values::Trend { .. } => Cells::Statistics(
             summary.trend_stats.iter().map(|stat| (stat.clone(), statistic(metric, stat, unit))).collect(),
         ),
-        Values::Counter { count, rate } => {
-            Cells::Value { value: value(count.0), extras: vec![value(rate.0) + "/s"] }
-        }
+        Values::Counter { count, rate } => Cells::Value { value: value(count.0), extras: vec![value(rate.0) + "/s"] },
         Values::Gauge { value: last, min, max } => {
             let extras = vec![format!("min={}", value(min.0)), format!("max={}", value(max.0))];
             Cells::Value { value: value(last.0), extras }

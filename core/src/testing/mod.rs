@@ -1,4 +1,10 @@
 //! What tests of other packages need of this one.
 
+pub mod clock;
 pub mod contract;
+pub mod faulty;
+pub mod fleet;
+pub mod generator;
+pub mod ledger;
 pub mod sample;
+pub mod store;

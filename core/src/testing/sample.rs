@@ -157,16 +157,17 @@ fn worker(index: u32) -> WorkerResult {
 }
 
 fn thresholds() -> Vec<ThresholdResult> {
-    let threshold = |metric: &str, suffix: Option<&str>, expression: &str, value, first_crossed_ms: Option<u64>| ThresholdResult {
-        metric: metric.into(),
-        suffix: suffix.map(str::to_owned),
-        expression: expression.into(),
-        passed: first_crossed_ms.is_none(),
-        value: Some(Number(value)),
-        exact: true,
-        first_crossed_ms,
-        abort_on_fail: false,
-    };
+    let threshold =
+        |metric: &str, suffix: Option<&str>, expression: &str, value, first_crossed_ms: Option<u64>| ThresholdResult {
+            metric: metric.into(),
+            suffix: suffix.map(str::to_owned),
+            expression: expression.into(),
+            passed: first_crossed_ms.is_none(),
+            value: Some(Number(value)),
+            exact: true,
+            first_crossed_ms,
+            abort_on_fail: false,
+        };
     vec![
         threshold("checks", None, "rate>0.99", 129_069.0 / 129_470.0, None),
         threshold("http_req_duration", Some("name:cart"), "p(95)<600", 438.207, None),
@@ -191,7 +192,10 @@ fn metrics() -> Vec<MetricSummary> {
             avg: Number(scale * 1.52),
             min: Number(scale * 0.137),
             max: Number(scale * 71.3),
-            percentiles: percentiles.iter().map(|(name, factor)| ((*name).to_owned(), Number(scale * factor))).collect(),
+            percentiles: percentiles
+                .iter()
+                .map(|(name, factor)| ((*name).to_owned(), Number(scale * factor)))
+                .collect(),
         }
     };
     let metric = |name: &str, suffix: Option<&str>, values| {
@@ -234,12 +238,8 @@ fn kind(values: &Values) -> MetricKind {
 }
 
 fn checks() -> Vec<CheckSummary> {
-    let check = |group: &str, name: &str, passes, fails| CheckSummary {
-        group: group.into(),
-        name: name.into(),
-        passes,
-        fails,
-    };
+    let check =
+        |group: &str, name: &str, passes, fails| CheckSummary { group: group.into(), name: name.into(), passes, fails };
     vec![
         check("::browse", "list has items", 64_735, 0),
         check("::buy::cart", "cart is ok", 32_166, 201),

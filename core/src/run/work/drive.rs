@@ -87,15 +87,15 @@ async fn run_to_end(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Resu
     }
     note(shared, WorkerPhase::Running).await;
 
-    let lingers = async {
-        if shared.linger {
-            wait_for_phase(shared, control, GeneratorPhase::Ended).await;
-        } else {
-            future::pending::<()>().await;
-        }
-    };
+    let lingers = async { if shared.linger { wait_for_end(shared, control).await } else { future::pending().await } };
     match until(shared, control, plan.deadlines.run, lingers).await {
-        Step::Done(()) => {}
+        Step::Done(GeneratorPhase::Interrupted) if shared.told_to_stop().is_none() => {
+            // The others must hear of it before this k6 has left and says why.
+            let message = "the script stopped the test".to_owned();
+            let failure = Failure { kind: FailureKind::ScriptAborted, message, exit: None, log: control.log() };
+            lock(&shared.record).failure = Some(failure);
+        }
+        Step::Done(_) => {}
         Step::Exited(_) => {
             note_end(shared).await;
             return Ok(false);
@@ -127,6 +127,16 @@ async fn until<T>(
 async fn wait_for_phase(shared: &Shared<'_>, control: &dyn GeneratorControl, wanted: GeneratorPhase) {
     // A k6 that does not answer is starting, or so busy that it answers later; the deadline is the judge.
     while control.phase().await.ok() != Some(wanted) {
+        shared.sleep(ASK).await;
+    }
+}
+
+/// Whether the iterations of a k6 that lingers ended by themselves or were stopped.
+async fn wait_for_end(shared: &Shared<'_>, control: &dyn GeneratorControl) -> GeneratorPhase {
+    loop {
+        if let Ok(phase @ (GeneratorPhase::Ended | GeneratorPhase::Interrupted)) = control.phase().await {
+            return phase;
+        }
         shared.sleep(ASK).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Our summary against k6's own: what k6 1.8.1 printed and exported for the scripts in `golden/summary`.
+//! Tests against k6's own summary: what k6 1.8.1 printed and exported for the scripts in `golden/summary`.
 
 use std::{
     collections::BTreeMap,
@@ -6,17 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lambdaload_core::{
+use serde_json::Value;
+
+use super::{Style, k6_blocks, summary_export};
+use crate::{
     k6::options::Options,
     number::Number,
     plan::TimeUnit,
-    series::{Metric, MetricKind},
-    summary::{Style, k6_blocks, summary_export},
+    series::{Contains, Metric, MetricKind},
     testing::sample,
     threshold::{Aggregation, Threshold},
     verdict::{CheckSummary, MetricSummary, Summary, ThresholdResult, Values, Verdict},
 };
-use serde_json::Value;
 
 #[test]
 fn the_text_is_k6s_own() {
@@ -82,11 +83,11 @@ fn verdict(case: &Path) -> Verdict {
         TimeUnit::Milliseconds => "ms".to_owned(),
         TimeUnit::Microseconds => "us".to_owned(),
     });
-    verdict.summary = Summary { metrics, checks: checks(&exported["root_group"], ""), trend_stats: wanted.trend_stats, time_unit };
+    verdict.summary =
+        Summary { metrics, checks: checks(&exported["root_group"], ""), trend_stats: wanted.trend_stats, time_unit };
     verdict
 }
 
-/// `k6 inspect` prints the script's options; what only a plan needs is added.
 fn options(case: &Path) -> Options {
     Options::parse(read(case, "options.json").as_bytes()).expect("reads")
 }
@@ -111,7 +112,7 @@ fn metric(key: &str, values: &Value, declared: &BTreeMap<String, Metric>) -> Met
     let found = declared.get(name).cloned().or_else(|| Metric::built_in(name)).unwrap_or_else(|| Metric {
         name: name.to_owned(),
         kind: if values.get("passes").is_some() { MetricKind::Rate } else { MetricKind::Counter },
-        contains: lambdaload_core::series::Contains::Default,
+        contains: Contains::Default,
     });
     let number = |name: &str| Number(values[name].as_f64().unwrap_or_default());
     let count = |name: &str| values[name].as_u64().expect("a count");
@@ -166,11 +167,11 @@ fn threshold(threshold: &Threshold, exported: &Value, metrics: &[MetricSummary])
 /// k6 exports no duration; it is what a counter's rate was made with.
 fn duration_ms(metrics: &[MetricSummary]) -> f64 {
     let rates = metrics.iter().filter(|m| m.name == "iterations").map(|m| &m.values);
-    let durations = rates.filter_map(|values| match values {
+    let mut durations = rates.filter_map(|values| match values {
         Values::Counter { count, rate } => Some(count.0 / rate.0 * 1000.0),
         _ => None,
     });
-    durations.last().expect("there were iterations")
+    durations.next().expect("there were iterations")
 }
 
 fn checks(group: &Value, path: &str) -> Vec<CheckSummary> {

@@ -1,0 +1,92 @@
+//! k6's command lines and environment.
+
+use std::{ffi::OsStr, path::Path};
+
+use lambdaload_core::{k6::version::K6Version, segment::Segment};
+use tokio::process::Command;
+
+use crate::environment;
+
+/// Share of the live heap that may become garbage before Go collects it, in percent; Go's default is 100. Measured, 400
+/// takes a fifth less processor time for each request, which the JSON output costs in turn.
+const GARBAGE_PERCENT: &str = "400";
+
+/// One `k6 run`.
+pub(super) struct Run<'a> {
+    pub(super) version: K6Version,
+    pub(super) segment: Segment,
+    pub(super) linger: bool,
+    pub(super) port: u16,
+    pub(super) samples: &'a Path,
+    pub(super) archive: &'a Path,
+    /// Bytes; see [`super::K6::with_memory_limit`].
+    pub(super) memory_limit: Option<u64>,
+}
+
+/// k6 with a subcommand, in an environment built from nothing. `home` is a folder that is its own: without one k6 would
+/// read the settings of whoever runs it, or of the working directory.
+pub(super) fn k6(program: &Path, home: &Path, subcommand: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .envs(environment::network())
+        .env("HOME", home)
+        .env("TMPDIR", home)
+        // Fetching another k6 and running that instead would make every fact about this one void: the second name is for
+        // k6 before 1.2.
+        .env("K6_AUTO_EXTENSION_RESOLUTION", "false")
+        .env("K6_BINARY_PROVISIONING", "false")
+        .arg(subcommand)
+        .args(["--quiet", "--no-color", "--log-format", "json"]);
+    command
+}
+
+/// What script code may see: what was given for it, never the environment of the process.
+fn script(command: &mut Command, check_thresholds: bool) {
+    command.arg("--include-system-env-vars=false");
+    if !check_thresholds {
+        command.arg("--no-thresholds");
+    }
+}
+
+/// `k6 archive` into `to`.
+pub(super) fn archive(
+    command: &mut Command,
+    source: &Path,
+    env: &[(String, String)],
+    check_thresholds: bool,
+    to: &Path,
+) {
+    script(command, check_thresholds);
+    command.arg("--archive-out").arg(to);
+    for (name, value) in env {
+        command.arg("--env").arg(format!("{name}={value}"));
+    }
+    // A script's name may begin with a dash.
+    command.arg("--").arg(source);
+}
+
+/// `k6 inspect` of an archive.
+pub(super) fn inspect(command: &mut Command, archive: &Path, check_thresholds: bool) {
+    script(command, check_thresholds);
+    command.arg("--execution-requirements").arg(archive);
+}
+
+/// `k6 run`, paused and with all switched off that is done once for all workers: setup, teardown, thresholds and summary.
+pub(super) fn run(command: &mut Command, run: &Run<'_>) {
+    command.env("GOGC", GARBAGE_PERCENT);
+    if let Some(bytes) = run.memory_limit {
+        command.env("GOMEMLIMIT", bytes.to_string());
+    }
+    script(command, false);
+    command.args(["--no-usage-report", "--paused", "--no-setup", "--no-teardown", run.version.no_summary_flag()]);
+    if run.linger {
+        command.arg("--linger");
+    }
+    command.arg("--address").arg(format!("127.0.0.1:{}", run.port));
+    command.arg("--execution-segment").arg(run.segment.argument());
+    command.arg("--execution-segment-sequence").arg(run.segment.sequence_argument());
+    let mut output = OsStr::new("json=").to_owned();
+    output.push(run.samples);
+    command.arg("--out").arg(output).arg(run.archive);
+}

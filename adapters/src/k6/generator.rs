@@ -1,0 +1,201 @@
+//! The stock k6 binary as the port's [`LoadGenerator`].
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use lambdaload_core::{
+    k6::{exit::ProcessExit, version::K6Version},
+    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator},
+};
+use rustix::process::Signal;
+use serde::Deserialize;
+use tempfile::TempDir;
+use tokio::{fs, io::AsyncReadExt as _, process::Command, sync::OnceCell};
+
+use super::{
+    command,
+    log::{Level, Listener},
+    pipe::{self, PipeStream},
+    process::{FollowedLog, Running},
+    rest::{Port, Rest},
+};
+use crate::process::Process;
+
+/// A stock k6. Each use is a process of its own, in an environment and a temporary folder of its own.
+pub struct K6 {
+    program: PathBuf,
+    memory_limit: Option<u64>,
+    listener: Option<Listener>,
+    version: OnceCell<K6Version>,
+}
+
+impl fmt::Debug for K6 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("K6")
+            .field("program", &self.program)
+            .field("memory_limit", &self.memory_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl K6 {
+    /// The k6 at this path; see [`super::find`].
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into(), memory_limit: None, listener: None, version: OnceCell::new() }
+    }
+
+    /// Bytes that each running k6 should stay below: `GOMEMLIMIT`. It is a soft limit; the nearer k6 comes, the more
+    /// processor time it spends on collecting garbage. Without it, k6 may need five times the memory its VUs hold.
+    #[must_use]
+    pub fn with_memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Tells `listener` everything that k6 and the scripts log, as it comes. It must not block.
+    #[must_use]
+    pub fn with_listener(mut self, listener: Listener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
+    /// Runs a command of k6 to its end and returns its standard output; its errors if it ended badly.
+    async fn output_of(&self, mut command: Command) -> Result<Vec<u8>, GeneratorError> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (process, output) = self.spawn(command).await?;
+        let log = FollowedLog::new(output.stderr, self.listener.clone());
+        let mut bytes = Vec::new();
+        if let Some(mut stdout) = output.stdout {
+            stdout.read_to_end(&mut bytes).await.map_err(|error| failed("reading what k6 prints", error))?;
+        }
+        let exit = process.exited().await;
+        log.read_to_end().await;
+        if exit == ProcessExit::Code(0) {
+            return Ok(bytes);
+        }
+        let mut messages = log.messages(Level::Error);
+        if messages.is_empty() {
+            messages.push(format!("k6 {} and gave no reason ({exit})", exit.meaning()));
+        }
+        Err(GeneratorError::Refused { exit, log: messages })
+    }
+
+    async fn spawn(&self, command: Command) -> Result<(Process, crate::process::Output), GeneratorError> {
+        Process::start(command, Signal::KILL).await.map_err(|error| {
+            let program = self.program.display();
+            match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => GeneratorError::NotFound(format!(
+                    "{program} cannot be run: {error}. Name an executable k6 with --k6 or LAMBDALOAD_K6"
+                )),
+                _ => failed("starting k6", error),
+            }
+        })
+    }
+
+    fn command(&self, home: &TempDir, subcommand: &str) -> Command {
+        command::k6(&self.program, home.path(), subcommand)
+    }
+}
+
+#[async_trait]
+impl LoadGenerator for K6 {
+    async fn version(&self) -> Result<K6Version, GeneratorError> {
+        let ask = async || {
+            let home = private_folder()?;
+            let mut command = self.command(&home, "version");
+            command.arg("--json");
+            let output = self.output_of(command).await?;
+            read_version(&output).map_err(|found| {
+                let program = self.program.display();
+                GeneratorError::NotFound(format!(
+                    "{program} is no k6 that can be used: expected its version as JSON, found `{found}`"
+                ))
+            })
+        };
+        self.version.get_or_try_init(ask).await.copied()
+    }
+
+    async fn archive(
+        &self,
+        script: &Path,
+        env: &[(String, String)],
+        check_thresholds: bool,
+    ) -> Result<Vec<u8>, GeneratorError> {
+        let home = private_folder()?;
+        let to = home.path().join(ARCHIVE);
+        let mut command = self.command(&home, "archive");
+        command::archive(&mut command, script, env, check_thresholds, &to);
+        self.output_of(command).await?;
+        fs::read(&to).await.map_err(|error| failed("reading the archive that k6 made", error))
+    }
+
+    async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError> {
+        let home = private_folder()?;
+        let archive = write_archive(&home, archive).await?;
+        let mut command = self.command(&home, "inspect");
+        command::inspect(&mut command, &archive, check_thresholds);
+        self.output_of(command).await
+    }
+
+    async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {
+        let version = self.version().await?;
+        let home = private_folder()?;
+        let archive = write_archive(&home, &spec.archive).await?;
+        let samples = home.path().join("samples.json");
+        let pipe = pipe::make(&samples).map_err(|error| failed("making the pipe for k6's samples", error))?;
+        let port = Port::reserve().map_err(|error| failed("reserving a port for k6's REST API", error))?;
+        let rest = Rest::new(port.number()).map_err(|error| failed("preparing to talk to k6", error))?;
+        let mut command = self.command(&home, "run");
+        let run = command::Run {
+            version,
+            segment: spec.segment,
+            linger: spec.linger,
+            port: port.number(),
+            samples: &samples,
+            archive: &archive,
+            memory_limit: self.memory_limit,
+        };
+        command::run(&mut command, &run);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let (process, output) = self.spawn(command).await?;
+        let process = Arc::new(process);
+        let log = FollowedLog::new(output.stderr, self.listener.clone());
+        let samples = PipeStream::new(pipe, Arc::clone(&process));
+        Ok(Generator { control: Box::new(Running::new(process, log, rest, port, home)), samples: Box::new(samples) })
+    }
+}
+
+/// k6 knows an archive by its contents; the name is for people who look.
+const ARCHIVE: &str = "archive.tar";
+
+/// A folder that only this user can look into, removed when it is dropped.
+fn private_folder() -> Result<TempDir, GeneratorError> {
+    let folder = tempfile::Builder::new().prefix("lambdaload-k6-").tempdir();
+    folder.map_err(|error| failed("making a temporary folder for k6", error))
+}
+
+async fn write_archive(home: &TempDir, archive: &[u8]) -> Result<PathBuf, GeneratorError> {
+    let path = home.path().join(ARCHIVE);
+    fs::write(&path, archive).await.map_err(|error| failed("writing the archive for k6", error))?;
+    Ok(path)
+}
+
+fn failed(operation: &'static str, error: impl Into<lambdaload_core::ports::Cause>) -> GeneratorError {
+    GeneratorError::Process { operation, cause: error.into() }
+}
+
+/// Reads what `k6 version --json` prints; gives back what it was if it is something else.
+fn read_version(output: &[u8]) -> Result<K6Version, String> {
+    #[derive(Deserialize)]
+    struct Json {
+        version: String,
+    }
+    let found = || String::from_utf8_lossy(output).trim().chars().take(200).collect::<String>();
+    let json: Json = serde_json::from_slice(output).map_err(|_| found())?;
+    K6Version::parse(&json.version).map_err(|_| found())
+}

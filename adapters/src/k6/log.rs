@@ -1,0 +1,226 @@
+//! What k6 says on standard error: one JSON object a line.
+
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+
+/// Of so many different messages the last are kept. A script may fail in another way in each iteration.
+const KEPT: usize = 50;
+
+/// Longer lines are cut, so that a script that logs a response body cannot fill the memory.
+const LONGEST_LINE: u64 = 256 * 1024;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// How bad it is.
+    pub level: Level,
+    /// Whether the script wrote it, with `console.log` and the like.
+    pub from_script: bool,
+    /// What it says; may have several lines.
+    pub text: String,
+}
+
+/// How bad a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For those who look into something.
+    Debug,
+    /// For information.
+    Info,
+    /// Something that may be wrong.
+    Warning,
+    /// Something that is wrong.
+    Error,
+}
+
+/// Who is told all messages of all k6 processes, one by one, as they come.
+pub type Listener = Arc<dyn Fn(&Message) + Send + Sync>;
+
+impl fmt::Display for Message {
+    /// The script's own words as they are; k6's with what they are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match (self.from_script, self.level) {
+            (true, _) => "",
+            (false, Level::Debug) => "k6 debug: ",
+            (false, Level::Info) => "k6: ",
+            (false, Level::Warning) => "k6 warning: ",
+            (false, Level::Error) => "k6 error: ",
+        };
+        write!(f, "{prefix}{}", self.text)
+    }
+}
+
+#[derive(Deserialize)]
+struct Line {
+    level: String,
+    msg: String,
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    error: String,
+}
+
+impl Message {
+    /// Reads one line; `None` if k6 wrote it otherwise than as a log message, as the Go runtime does when it panics.
+    fn read(line: &[u8]) -> Option<Self> {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let level = match line.level.as_str() {
+            "panic" | "fatal" | "error" => Level::Error,
+            "warning" => Level::Warning,
+            "info" => Level::Info,
+            _ => Level::Debug,
+        };
+        let mut text = line.msg.trim_end().to_owned();
+        if !line.error.is_empty() {
+            text = format!("{text}: {}", line.error.trim_end());
+        }
+        Some(Self { level, from_script: line.source == "console", text })
+    }
+}
+
+/// The errors and warnings of one k6 process: k6's own and exceptions of the script, without what the script logs.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    level: Level,
+    text: String,
+    times: u64,
+}
+
+impl Log {
+    /// Reads all that k6 says until it ends.
+    pub(super) async fn follow(&self, stderr: impl AsyncRead + Unpin, listener: Option<Listener>) -> io::Result<()> {
+        let mut reader = BufReader::new(stderr);
+        let mut line = Vec::new();
+        let mut before_was_read = true;
+        while next_line(&mut reader, &mut line).await? {
+            let read = Message::read(&line);
+            let is_read = read.is_some();
+            let text = || String::from_utf8_lossy(&line).trim_end().to_owned();
+            let message = read.unwrap_or_else(|| Message { level: Level::Error, from_script: false, text: text() });
+            // A panic writes pages; its first line says what happened, and the listener gets the rest.
+            if is_read || before_was_read {
+                self.keep(&message);
+            }
+            before_was_read = is_read;
+            if let Some(listener) = &listener {
+                listener(&message);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, message: &Message) {
+        if message.from_script || message.level < Level::Warning {
+            return;
+        }
+        let mut kept = self.lock();
+        let before = kept.iter().position(|k| k.text == message.text).and_then(|i| kept.remove(i));
+        let times = before.map_or(0, |k| k.times) + 1;
+        kept.push_back(Kept { level: message.level, text: message.text.clone(), times });
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
+    }
+
+    /// Messages at least as bad as `level`, each once, the one that came last at the end.
+    pub(super) fn messages(&self, level: Level) -> Vec<String> {
+        let words = |k: &Kept| match k.times {
+            1 => k.text.clone(),
+            times => format!("{} ({times} times)", k.text),
+        };
+        self.lock().iter().filter(|k| k.level >= level).map(words).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts the next line into `line`; false at the end.
+async fn next_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let mut rest = Vec::new();
+    let mut part = &mut *line;
+    while (&mut *reader).take(LONGEST_LINE).read_until(b'\n', part).await? as u64 == LONGEST_LINE
+        && !part.ends_with(b"\n")
+    {
+        // Read on to the end of the line, and forget it.
+        rest.clear();
+        part = &mut rest;
+    }
+    Ok(!line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn follow(text: &[u8]) -> (Log, Vec<String>) {
+        let log = Log::default();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let listener = {
+            let heard = Arc::clone(&heard);
+            Arc::new(move |message: &Message| heard.lock().unwrap().push(message.to_string()))
+        };
+        log.follow(text, Some(listener)).await.unwrap();
+        let heard = heard.lock().unwrap().clone();
+        (log, heard)
+    }
+
+    #[tokio::test]
+    async fn messages_lose_their_wrapping_and_keep_their_lines() {
+        let (log, heard) = follow(
+            br#"{"level":"error","msg":"Error: broken\nsecond line\n\tat file:///a.js:3:5(14)\n","source":"stacktrace","time":"2026"}
+{"error":"dial tcp: refused","level":"warning","msg":"Request Failed","time":"2026"}
+{"level":"info","msg":"hello\nworld","source":"console","time":"2026"}
+{"level":"error","msg":"console.error is the script's","source":"console","time":"2026"}
+"#,
+        )
+        .await;
+        let exception = "Error: broken\nsecond line\n\tat file:///a.js:3:5(14)";
+        assert_eq!(log.messages(Level::Warning), [exception, "Request Failed: dial tcp: refused"]);
+        assert_eq!(log.messages(Level::Error), [exception]);
+        let k6_error = format!("k6 error: {exception}");
+        let k6_warning = "k6 warning: Request Failed: dial tcp: refused";
+        assert_eq!(heard, [&k6_error, k6_warning, "hello\nworld", "console.error is the script's"]);
+    }
+
+    #[tokio::test]
+    async fn repetitions_are_counted_and_the_number_of_messages_is_bounded() {
+        let mut text = String::new();
+        for i in 0..200 {
+            text +=
+                &format!("{{\"level\":\"error\",\"msg\":\"number {i}\"}}\n{{\"level\":\"error\",\"msg\":\"again\"}}\n");
+        }
+        let messages = follow(text.as_bytes()).await.0.messages(Level::Error);
+        assert_eq!(messages.len(), KEPT);
+        assert_eq!(messages[KEPT - 2..], ["number 199", "again (200 times)"]);
+    }
+
+    #[tokio::test]
+    async fn of_what_is_no_json_the_first_line_is_kept() {
+        let (log, heard) = follow(b"panic: oh\n\ngoroutine 1 [running]:\n{\"level\":\"error\",\"msg\":\"x\"}").await;
+        assert_eq!(log.messages(Level::Error), ["panic: oh", "x"]);
+        assert_eq!(heard.len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_does_not_fill_the_memory() {
+        let mut text = vec![b'x'; 5 * usize::try_from(LONGEST_LINE).unwrap()];
+        text.extend_from_slice(b"\n{\"level\":\"error\",\"msg\":\"next\"}\n");
+        let (log, heard) = follow(&text).await;
+        assert_eq!(heard[0].len() as u64, LONGEST_LINE + "k6 error: ".len() as u64);
+        assert_eq!(log.messages(Level::Error).last().map(String::as_str), Some("next"));
+    }
+}

@@ -1,0 +1,387 @@
+//! The port `LoadGenerator` with a real k6.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use common::{k6_path, reach, start};
+use futures::future::join_all;
+use lambdaload_adapters::k6::{K6, Message};
+use lambdaload_core::{
+    archive::Archive,
+    ids::WorkerIndex,
+    k6::{
+        exit::{ProcessExit, code},
+        options::Options,
+    },
+    ports::{
+        Generator, GeneratorControl, GeneratorError, GeneratorPhase, GeneratorSpec, HookError, LoadGenerator as _,
+        SampleStream,
+    },
+    segment::Segment,
+};
+
+/// Iterations of a tenth of a second until it is stopped; the data of `setup()` and what `teardown()` does become samples.
+const SHOP: &str = r"
+    import { sleep } from 'k6';
+    import { Counter } from 'k6/metrics';
+    const bought = new Counter('bought');
+    const torn_down = new Counter('torn_down');
+    export const options = { vus: 2, duration: '60s', setupTimeout: '2s', teardownTimeout: '2s' };
+    export function setup() { return { price: 12345678901234567, from: 'setup' }; }
+    export default function (data) { bought.add(1, { from: data ? data.from : 'nowhere' }); sleep(0.1); }
+    export function teardown(data) { torn_down.add(1, { from: data.from }); }
+";
+
+fn k6() -> K6 {
+    K6::new(k6_path())
+}
+
+/// Archives a script as the product does.
+async fn archive(k6: &K6, script: &str) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("script.js");
+    std::fs::write(&path, script).unwrap();
+    k6.archive(&path, &[], true).await.unwrap()
+}
+
+/// Reads to the end.
+async fn read_all(samples: &mut dyn SampleStream) -> String {
+    let mut all = Vec::new();
+    let mut piece = Vec::new();
+    while samples.next(&mut piece).await.unwrap().is_some() {
+        all.extend_from_slice(&piece);
+    }
+    String::from_utf8(all).unwrap()
+}
+
+/// How many samples of a metric there are in k6's output.
+fn samples_of(metric: &str, output: &str) -> usize {
+    let name = format!("\"metric\":\"{metric}\"");
+    output.lines().filter(|line| line.contains(&name) && line.contains("\"type\":\"Point\"")).count()
+}
+
+fn refusal<T: std::fmt::Debug>(outcome: Result<T, GeneratorError>) -> (ProcessExit, String) {
+    match outcome {
+        Err(GeneratorError::Refused { exit, log }) => (exit, log.join("\n")),
+        outcome => panic!("expected a refusal, found {outcome:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_archive_holds_the_given_variables_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("-dash first.js");
+    std::fs::write(&script, "if (__ENV.PATH || __ENV.HOME) throw 'it sees us'; export default function () {}").unwrap();
+    let env = [("TOKEN".to_owned(), "a=b c\n'd'".to_owned()), ("K6_VUS".to_owned(), "77".to_owned())];
+    let k6 = k6();
+    let tar = k6.archive(&script, &env, true).await.unwrap();
+    assert!(Archive::read(&tar).unwrap().filename.ends_with("first.js"));
+    let metadata = metadata(&tar);
+    assert_eq!(metadata["env"], serde_json::json!({"TOKEN": "a=b c\n'd'", "K6_VUS": "77"}));
+    assert_eq!(metadata["options"]["vus"], serde_json::Value::Null, "a variable for the script has become an option");
+
+    // An archive can be archived again, with another value.
+    let first = folder.path().join("first.tar");
+    std::fs::write(&first, tar).unwrap();
+    let second = k6.archive(&first, &[("TOKEN".to_owned(), "new".to_owned())], true).await.unwrap();
+    assert_eq!(self::metadata(&second)["env"]["TOKEN"], "new");
+}
+
+fn metadata(tar: &[u8]) -> serde_json::Value {
+    let mut archive = tar::Archive::new(tar);
+    let mut entries = archive.entries().unwrap().map(Result::unwrap);
+    let entry = entries.find(|entry| entry.path_bytes().as_ref() == b"metadata.json").unwrap();
+    serde_json::from_reader(entry).unwrap()
+}
+
+#[tokio::test]
+async fn k6_says_in_its_own_words_why_it_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let k6 = k6();
+    let write = |text: &str| {
+        let path = folder.path().join("script.js");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let throws = write("console.error('not this');\nthrow new Error('first\\nsecond');");
+    let (exit, log) = refusal(k6.archive(&throws, &[], true).await);
+    assert_eq!(exit, ProcessExit::Code(code::SCRIPT_EXCEPTION));
+    assert!(log.starts_with("Error: first\nsecond\n\tat file:///"), "{log}");
+
+    let threshold = "export const options = { thresholds: { nope: ['p(95)<1'] } }; export default function () {}";
+    let threshold = write(threshold);
+    let (exit, log) = refusal(k6.archive(&threshold, &[], true).await);
+    assert_eq!(exit, ProcessExit::Code(code::INVALID_CONFIG));
+    assert_eq!(log, "invalid threshold defined on nope; reason: no metric name \"nope\" found");
+    let tar = k6.archive(&threshold, &[], false).await.unwrap();
+    let (exit, _) = refusal(k6.inspect(&tar, true).await);
+    assert_eq!(exit, ProcessExit::Code(code::INVALID_CONFIG));
+    k6.inspect(&tar, false).await.unwrap();
+
+    let (_, log) = refusal(k6.archive(&folder.path().join("absent.js"), &[], true).await);
+    assert!(log.contains("couldn't be found on local disk"), "{log}");
+}
+
+#[tokio::test]
+async fn inspect_tells_what_the_script_wants() {
+    let k6 = k6();
+    let tar = archive(&k6, SHOP).await;
+    let options = Options::parse(&k6.inspect(&tar, true).await.unwrap()).unwrap();
+    assert_eq!((options.max_vus, options.total_duration), (2, Duration::from_secs(90)));
+}
+
+#[tokio::test]
+async fn what_is_no_k6_is_named() {
+    let absent = K6::new("/nowhere/k6").version().await.unwrap_err().to_string();
+    assert!(absent.starts_with("/nowhere/k6 cannot be run: ") && absent.contains("--k6"), "{absent}");
+    let other = K6::new("/bin/echo").version().await.unwrap_err().to_string();
+    assert!(other.starts_with("/bin/echo is no k6 that can be used"), "{other}");
+    let fails = K6::new("/bin/false").version().await.unwrap_err().to_string();
+    assert_eq!(fails, "k6 ended with exit code 1 and gave no reason (exit code 1)");
+}
+
+#[tokio::test]
+async fn a_first_worker_from_setup_to_teardown() {
+    let k6 = k6();
+    let tar = archive(&k6, &SHOP.replace("60s", "1s")).await;
+    let Generator { control, mut samples } = start(&k6, tar, true).await;
+    let reading = tokio::spawn(async move { read_all(&mut *samples).await });
+    reach(&*control, GeneratorPhase::Paused).await;
+    let data = control.setup().await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(data).unwrap(), r#"{"from":"setup","price":12345678901234568}"#);
+    control.resume().await.unwrap();
+    control.resume().await.unwrap();
+    assert_eq!(control.phase().await.unwrap(), GeneratorPhase::Running);
+    reach(&*control, GeneratorPhase::Ended).await;
+    control.teardown().await.unwrap();
+    control.interrupt();
+    control.interrupt();
+    assert_eq!(control.exited().await, ProcessExit::Code(code::OK));
+    let output = reading.await.unwrap();
+    assert!(samples_of("bought", &output) >= 10, "{output}");
+    assert_eq!(samples_of("torn_down", &output), 1);
+    assert!(output.contains(r#""from":"setup""#) && !output.contains("nowhere"));
+    assert!(output.ends_with('\n'), "a line is cut");
+    assert!(control.phase().await.is_err(), "an ended k6 is nowhere");
+    assert_eq!(control.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_worker_is_given_the_data_and_ends_by_itself() {
+    let k6 = k6();
+    let tar = archive(&k6, &SHOP.replace("60s", "1s")).await;
+    let Generator { control, mut samples } = start(&k6, tar, false).await;
+    reach(&*control, GeneratorPhase::Paused).await;
+    let broken = control.set_setup_data(b"{".to_vec()).await.unwrap_err().to_string();
+    assert!(broken.starts_with("handing over the data of setup(): PUT /v1/setup: k6 answered 400"), "{broken}");
+    control.set_setup_data(br#"{"from":"afar"}"#.to_vec()).await.unwrap();
+    control.resume().await.unwrap();
+    let output = read_all(&mut *samples).await;
+    assert_eq!(control.exited().await, ProcessExit::Code(code::OK));
+    assert!(samples_of("bought", &output) >= 10 && output.contains(r#""from":"afar""#), "{output}");
+    assert_eq!(samples_of("torn_down", &output), 0);
+}
+
+#[tokio::test]
+async fn segments_deal_out_all_work_once() {
+    let k6 = k6();
+    let script = r"
+        import exec from 'k6/execution';
+        import { Gauge } from 'k6/metrics';
+        const iteration = new Gauge('iteration');
+        export const options = { scenarios: { s: { executor: 'shared-iterations', vus: 3, iterations: 31 } } };
+        export default function () { iteration.add(exec.scenario.iterationInTest); }
+    ";
+    let tar = archive(&k6, script).await;
+    let worker = async |index| {
+        let segment = Segment::new(WorkerIndex(index), 3).unwrap();
+        let spec = GeneratorSpec { archive: tar.clone(), segment, linger: false };
+        let Generator { control, mut samples } = k6.start(spec).await.unwrap();
+        reach(&*control, GeneratorPhase::Paused).await;
+        control.resume().await.unwrap();
+        read_all(&mut *samples).await
+    };
+    let output = join_all((0..3).map(worker)).await.concat();
+    let mut iterations: Vec<f64> = output
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|line| line["metric"] == "iteration" && line["type"] == "Point")
+        .map(|line| line["data"]["value"].as_f64().unwrap())
+        .collect();
+    iterations.sort_by(f64::total_cmp);
+    assert_eq!(iterations, (0..31).map(f64::from).collect::<Vec<f64>>());
+}
+
+#[tokio::test]
+async fn setup_that_fails_says_why() {
+    let k6 = k6();
+    let no_setup = archive(&k6, "export default function () {}").await;
+    let throws = archive(&k6, &SHOP.replace("return {", "throw new Error('no login'); return {")).await;
+    let slow = archive(&k6, &SHOP.replace("return {", "sleep(30); return {")).await;
+    let setup = async |tar| {
+        let Generator { control, samples: _samples } = start(&k6, tar, true).await;
+        reach(&*control, GeneratorPhase::Paused).await;
+        control.setup().await
+    };
+    assert_eq!(setup(no_setup).await.unwrap(), None);
+    let error = setup(throws).await.unwrap_err();
+    assert!(matches!(&error, HookError::Script(text) if text.starts_with("Error: no login\n\tat setup")), "{error}");
+    let error = setup(slow).await.unwrap_err();
+    assert!(
+        matches!(&error, HookError::Script(text) if text == "setup() execution timed out after 2 seconds"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn null_is_data_too() {
+    let k6 = k6();
+    let tar = archive(&k6, "export function setup() { return null; } export default function () {}").await;
+    let Generator { control, samples: _samples } = start(&k6, tar, true).await;
+    reach(&*control, GeneratorPhase::Paused).await;
+    assert_eq!(control.setup().await.unwrap().as_deref(), Some(&b"null"[..]));
+}
+
+#[tokio::test]
+async fn teardown_that_fails_says_why() {
+    let k6 = k6();
+    let script = "export const options = { iterations: 1 }; export default function () {}
+        export function teardown() { throw new Error('no logout'); }";
+    let tar = archive(&k6, script).await;
+    let Generator { control, samples: _samples } = start(&k6, tar, true).await;
+    reach(&*control, GeneratorPhase::Paused).await;
+    control.resume().await.unwrap();
+    reach(&*control, GeneratorPhase::Ended).await;
+    let error = control.teardown().await.unwrap_err();
+    assert!(matches!(&error, HookError::Script(text) if text.starts_with("Error: no logout")), "{error}");
+}
+
+async fn running(k6: &K6, linger: bool) -> (Box<dyn GeneratorControl>, Box<dyn SampleStream>) {
+    let tar = archive(k6, SHOP).await;
+    let Generator { control, samples } = start(k6, tar, linger).await;
+    reach(&*control, GeneratorPhase::Paused).await;
+    control.set_setup_data(br#"{"from":"here"}"#.to_vec()).await.unwrap();
+    control.resume().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    (control, samples)
+}
+
+#[tokio::test]
+async fn interrupting_twice_loses_nothing() {
+    let (control, mut samples) = running(&k6(), true).await;
+    control.interrupt();
+    control.interrupt();
+    let output = read_all(&mut *samples).await;
+    assert_eq!(control.exited().await, ProcessExit::Code(code::EXTERNAL_ABORT));
+    assert!(samples_of("bought", &output) >= 10 && output.ends_with('\n'), "{output}");
+    assert!(control.log().concat().contains("aborted because k6 received"), "{:?}", control.log());
+}
+
+#[tokio::test]
+async fn a_k6_whose_iterations_are_stopped_stays_for_teardown() {
+    let (control, mut samples) = running(&k6(), true).await;
+    let reading = tokio::spawn(async move { read_all(&mut *samples).await });
+    control.stop_iterations().await.unwrap();
+    reach(&*control, GeneratorPhase::Interrupted).await;
+    control.stop_iterations().await.unwrap();
+    control.teardown().await.unwrap();
+    control.interrupt();
+    assert_eq!(control.exited().await, ProcessExit::Code(code::STOPPED_BY_REST));
+    assert_eq!(samples_of("torn_down", &reading.await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_killed_k6_ends_its_stream() {
+    let (control, mut samples) = running(&k6(), false).await;
+    control.kill();
+    let output = tokio::time::timeout(Duration::from_secs(5), read_all(&mut *samples)).await.unwrap();
+    assert_eq!(control.exited().await, ProcessExit::Signal(9));
+    assert!(samples_of("bought", &output) >= 2, "{output}");
+}
+
+#[tokio::test]
+async fn a_k6_that_never_opens_the_pipe_ends_its_stream_too() {
+    // k6 takes what is no archive for a script.
+    let script = b"throw new Error('not here\\neither'); export default function () {}";
+    let Generator { control, mut samples } = start(&k6(), script.to_vec(), false).await;
+    let begin = Instant::now();
+    assert_eq!(read_all(&mut *samples).await, "");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(control.exited().await, ProcessExit::Code(code::SCRIPT_EXCEPTION));
+    let log = control.log().join("\n");
+    assert!(log.contains("Error: not here\neither"), "{log}");
+    let phase = control.phase().await.unwrap_err().to_string();
+    assert!(phase.contains("not here"), "{phase}");
+}
+
+#[tokio::test]
+async fn dropping_either_end_kills() {
+    let k6 = k6();
+    let (control, samples) = running(&k6, false).await;
+    drop(samples);
+    assert_eq!(control.exited().await, ProcessExit::Signal(9));
+    let (control, mut samples) = running(&k6, false).await;
+    drop(control);
+    tokio::time::timeout(Duration::from_secs(5), read_all(&mut *samples)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_pauses_loses_nothing() {
+    let k6 = k6();
+    // About a hundred thousand lines, many times what the pipe holds.
+    let script = "import { Counter } from 'k6/metrics'; const c = new Counter('counted');
+        export const options = { iterations: 1000 };
+        export default function () { for (let i = 0; i < 100; i++) c.add(1, { i: String(i) }); }";
+    let tar = archive(&k6, script).await;
+    let Generator { control, mut samples } = start(&k6, tar, false).await;
+    reach(&*control, GeneratorPhase::Paused).await;
+    control.resume().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let output = read_all(&mut *samples).await;
+    assert_eq!(control.exited().await, ProcessExit::Code(code::OK));
+    assert_eq!(samples_of("counted", &output), 100_000);
+    assert_eq!(samples_of("iterations", &output), 1000);
+}
+
+#[tokio::test]
+async fn what_the_script_logs_goes_to_the_listener_and_is_no_error() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = {
+        let heard = Arc::clone(&heard);
+        Arc::new(move |message: &Message| heard.lock().unwrap().push(message.to_string()))
+    };
+    let k6 = k6().with_listener(listener).with_memory_limit(500 * 1024 * 1024);
+    let script = "export const options = { iterations: 3 };
+        export default function () { console.error('from\\nthe script'); throw new Error('it broke'); }";
+    let tar = archive(&k6, script).await;
+    let Generator { control, mut samples } = start(&k6, tar, false).await;
+    reach(&*control, GeneratorPhase::Paused).await;
+    control.resume().await.unwrap();
+    read_all(&mut *samples).await;
+    assert_eq!(control.exited().await, ProcessExit::Code(code::OK));
+    let heard = heard.lock().unwrap();
+    assert_eq!(heard.iter().filter(|text| *text == "from\nthe script").count(), 3, "{heard:?}");
+    let log = control.log();
+    assert!(matches!(&log[..], [one] if one.starts_with("Error: it broke\n") && one.ends_with("(3 times)")), "{log:?}");
+}
+
+#[tokio::test]
+async fn many_start_at_once_and_each_has_a_port_of_its_own() {
+    let k6 = k6();
+    let tar = archive(&k6, "export const options = { iterations: 1 }; export default function () {}").await;
+    let one = async || {
+        let Generator { control, mut samples } = start(&k6, tar.clone(), false).await;
+        reach(&*control, GeneratorPhase::Paused).await;
+        control.resume().await.unwrap();
+        read_all(&mut *samples).await;
+        control.exited().await
+    };
+    let exits = join_all((0..16).map(|_| one())).await;
+    assert_eq!(exits, [ProcessExit::Code(code::OK); 16]);
+}

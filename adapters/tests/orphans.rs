@@ -1,0 +1,201 @@
+//! What becomes of processes whose starter was killed: nothing of theirs may go on.
+//!
+//! The tests run this very program again as a worker and as the owner of a fleet; those roles are the ignored tests.
+
+#![cfg(all(target_os = "linux", feature = "local"))]
+#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod common;
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{k6_path, reach, start};
+use lambdaload_adapters::{
+    k6::K6,
+    local::{ProcessFleet, WorkerProgram},
+};
+use lambdaload_core::{
+    ids::{Attempt, RunId, WorkerIndex},
+    ports::{Fleet as _, Generator, GeneratorPhase, WorkerTask},
+};
+
+const WORKERS: u32 = 2;
+
+/// Where the roles find k6, and the folder whose name their environments carry.
+const K6_VARIABLE: &str = "ORPHANS_K6";
+const FOLDER_VARIABLE: &str = "ORPHANS_FOLDER";
+
+/// This program in one of its roles.
+fn role(name: &str) -> [String; 5] {
+    let program = env::current_exe().expect("a path").display().to_string();
+    [program, "--exact".into(), name.into(), "--ignored".into(), "--nocapture".into()]
+}
+
+fn variables(folder: &Path) -> [String; 2] {
+    let k6 = env::var_os(K6_VARIABLE).map_or_else(k6_path, PathBuf::from);
+    [format!("{K6_VARIABLE}={}", k6.display()), format!("{FOLDER_VARIABLE}={}", folder.display())]
+}
+
+#[test]
+#[ignore = "a program that the other tests run: a worker with a k6 that runs for a minute"]
+fn worker() {
+    let Some(k6) = env::var_os(K6_VARIABLE) else { return };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The thread that starts k6 ends; that must not be taken for the end of the worker.
+    let started = thread::spawn(move || {
+        let runtime = runtime();
+        let script = b"import { sleep } from 'k6'; export const options = { duration: '60s' };
+            export default function () { sleep(0.1); }";
+        let generator = runtime.block_on(start(&K6::new(k6), script.to_vec(), false));
+        (runtime, generator)
+    });
+    let (runtime, Generator { control, mut samples }) = started.join().expect("starts");
+    runtime.block_on(async {
+        tokio::spawn(async move { while let Ok(Some(())) = samples.next(&mut Vec::new()).await {} });
+        reach(&*control, GeneratorPhase::Paused).await;
+        control.resume().await.expect("resumes");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        reach(&*control, GeneratorPhase::Running).await;
+        say("k6 runs");
+        tokio::time::sleep(Duration::from_mins(5)).await;
+    });
+}
+
+#[test]
+#[ignore = "a program that the other tests run: the owner of a fleet"]
+fn owner() {
+    let Some(folder) = env::var_os(FOLDER_VARIABLE).map(PathBuf::from) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let _fleet = fleet(&folder).await;
+        say("workers run");
+        tokio::time::sleep(Duration::from_mins(5)).await;
+    });
+}
+
+fn say(what: &str) {
+    use std::io::Write as _;
+    // Not println: a test's output is captured, and this is meant for another process.
+    let _ = writeln!(std::io::stdout(), "\n{what}");
+}
+
+/// A fleet whose workers all run k6.
+async fn fleet(folder: &Path) -> ProcessFleet {
+    let variables = variables(folder);
+    let arguments =
+        Box::new(move |_: &WorkerTask| variables.iter().cloned().chain(role("worker")).map(Into::into).collect());
+    let fleet =
+        ProcessFleet::new(WorkerProgram { program: "/usr/bin/env".into(), arguments }, folder).expect("a fleet");
+    let run = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id");
+    let task = |index| WorkerTask { run: run.clone(), index: WorkerIndex(index), attempt: Attempt(1) };
+    let losses = fleet.launch(&(0..WORKERS).map(task).collect::<Vec<_>>()).await;
+    assert_eq!(losses, []);
+    for number in 1..=WORKERS {
+        let log = folder.join(format!("runs/{run}/worker-{number}.log"));
+        let runs = || fs::read_to_string(&log).is_ok_and(|text| text.contains("k6 runs"));
+        eventually("k6 runs in each worker", runs, || fs::read_to_string(&log).unwrap_or_default()).await;
+    }
+    fleet
+}
+
+/// Starts a role and returns when it has said that it is where it should be.
+fn start_role(name: &str, ready: &str, folder: &Path) -> Child {
+    let mut command = Command::new("/usr/bin/env");
+    command.args(variables(folder)).args(role(name)).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line == ready), "{name} has ended before it said `{ready}`");
+    child
+}
+
+/// Processes that live and whose environment names the folder: the roles, and with `k6` the k6 processes, by their archive.
+fn living(folder: &Path, k6: &[u32]) -> Vec<u32> {
+    let name = folder.display().to_string();
+    let carries = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        String::from_utf8_lossy(&environment).contains(&name) || (k6.contains(pid) && !environment.is_empty())
+    };
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(carries)
+        .collect()
+}
+
+/// The k6 processes that were started by one of these.
+fn k6_of(parents: &[u32]) -> Vec<u32> {
+    let is_k6 = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let Some((_, rest)) = stat.split_once("(k6) ") else { return false };
+        rest.split(' ').nth(1).and_then(|parent| parent.parse().ok()).is_some_and(|parent| parents.contains(&parent))
+    };
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(is_k6)
+        .collect()
+}
+
+async fn eventually(what: &str, mut is_so: impl FnMut() -> bool, found: impl Fn() -> String) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: {}", found());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Nothing of a folder's roles lives any more.
+async fn all_end(folder: &Path, k6: &[u32]) {
+    let found = || format!("{:?}", living(folder, k6));
+    eventually("all have ended", || living(folder, k6).is_empty(), found).await;
+}
+
+#[tokio::test]
+async fn k6_does_not_outlive_a_worker_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = start_role("worker", "k6 runs", folder.path());
+    let k6 = k6_of(&living(folder.path(), &[]));
+    assert_eq!(k6.len(), 1);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    all_end(folder.path(), &k6).await;
+}
+
+#[tokio::test]
+async fn nothing_outlives_the_owner_of_a_fleet_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut owner = start_role("owner", "workers run", folder.path());
+    let k6 = k6_of(&living(folder.path(), &[]));
+    assert_eq!((k6.len(), living(folder.path(), &[]).len()), (2, 3));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    all_end(folder.path(), &k6).await;
+}
+
+#[tokio::test]
+async fn killing_all_workers_ends_their_k6() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path()).await;
+    let k6 = k6_of(&living(folder.path(), &[]));
+    assert_eq!(k6.len(), 2);
+    fleet.kill_all().await;
+    assert_eq!(fleet.gone().await.len(), 2);
+    all_end(folder.path(), &k6).await;
+}
+
+#[tokio::test]
+async fn dropping_the_fleet_ends_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet(folder.path()).await;
+    let k6 = k6_of(&living(folder.path(), &[]));
+    assert_eq!(k6.len(), 2);
+    drop(fleet);
+    all_end(folder.path(), &k6).await;
+}

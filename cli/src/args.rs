@@ -1,0 +1,269 @@
+//! The command line, as it is typed. What it comes to together with environment and file is in [`crate::settings`].
+
+#![expect(clippy::doc_markdown, reason = "the descriptions here are what --help prints")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use lambdaload_core::plan::Workers;
+use serde::Deserialize;
+
+use crate::{exit, settings::parse_workers};
+
+/// Runs a k6 script on many workers and ends in the one verdict that a single giant k6 would have given.
+#[derive(Debug, Parser)]
+#[command(name = "lambdaload", version, after_long_help = exit::help(), disable_help_subcommand = true)]
+pub(crate) struct CommandLine {
+    /// For all commands.
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// For all commands.
+#[derive(Debug, Args)]
+pub(crate) struct CommonArgs {
+    /// Folder of lambdaload's own files: ledger, objects, reports [env: LAMBDALOAD_DIR] [default: .lambdaload]
+    #[arg(long, global = true, value_name = "FOLDER", display_order = 100)]
+    pub(crate) dir: Option<PathBuf>,
+    /// No talk but errors
+    #[arg(short, long, global = true, display_order = 101)]
+    pub(crate) quiet: bool,
+    /// No colours [env: NO_COLOR]
+    #[arg(long, global = true, display_order = 102)]
+    pub(crate) no_color: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a test and exits with its verdict
+    #[command(after_long_help = exit::help())]
+    Run(Box<TestArgs>),
+    /// Shows what `run` would do, and starts nothing
+    #[command(visible_alias = "inspect")]
+    Plan(Box<TestArgs>),
+    /// Shows earlier runs
+    Runs {
+        /// Which.
+        #[command(subcommand)]
+        which: RunsCommand,
+    },
+    /// Shows a run that is under way, ends with its summary and exits with its verdict
+    Watch(RunArgs),
+    /// Stops a run; what was measured is kept and judged
+    #[command(visible_alias = "abort")]
+    Stop {
+        /// Id of the run, or its first letters
+        run: String,
+        /// Kills k6 instead of asking it to stop
+        #[arg(long)]
+        now: bool,
+    },
+    /// Checks whether this machine can run tests, and says what to do where it can't
+    Doctor {
+        /// The k6 to use [env: LAMBDALOAD_K6]
+        #[arg(long, value_name = "PATH")]
+        k6: Option<PathBuf>,
+    },
+    /// Prints completions for a shell, for example into /etc/bash_completion.d/lambdaload
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Runs one worker; started by `run`
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// A test and how to run it. `plan` takes the same as `run`, so that one word can be put in place of the other.
+#[derive(Debug, Default, Args)]
+pub(crate) struct TestArgs {
+    /// A k6 script (.js, .ts) or an archive that `k6 archive` made [default: `script` of lambdaload.toml, else script.js]
+    pub(crate) script: Option<PathBuf>,
+    /// How many workers share the test: a number, or `auto` for what the test and the machine are good for
+    /// [env: LAMBDALOAD_WORKERS] [default: auto]
+    #[arg(long, visible_aliases = ["count", "parallelism"], value_name = "N|auto", value_parser = parse_workers)]
+    pub(crate) workers: Option<Workers>,
+    /// A variable for the script's __ENV; `-e KEY` takes the value from the environment (repeatable)
+    #[arg(short = 'e', long = "env", value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// A label for the run, never handed to k6 (repeatable)
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    pub(crate) tags: Vec<String>,
+    /// Name of the test [env: LAMBDALOAD_NAME] [default: the script's options.cloud.name, else its file name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What is special about this run [env: LAMBDALOAD_NOTE]
+    #[arg(long)]
+    pub(crate) note: Option<String>,
+    /// The k6 to use [env: LAMBDALOAD_K6] [default: the one on PATH, else in lambdaload's cache]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) k6: Option<PathBuf>,
+    /// Runs without the script's thresholds
+    #[arg(long)]
+    pub(crate) no_thresholds: bool,
+    /// Statistics of trends in the summary, for example avg,p(95),p(99.9)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) summary_trend_stats: Option<Vec<String>>,
+    /// One unit for all times in the summary
+    #[arg(long, value_name = "UNIT")]
+    pub(crate) summary_time_unit: Option<TimeUnitName>,
+    /// Writes the summary in k6's own JSON shape [env: LAMBDALOAD_SUMMARY_EXPORT]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary_export: Option<PathBuf>,
+    /// Folder for report.html, summary.json and verdict.json [env: LAMBDALOAD_OUT_DIR] [default: runs/ID in --dir]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out_dir: Option<PathBuf>,
+    /// In which form.
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+/// In which form a result is written.
+#[derive(Debug, Default, Args)]
+pub(crate) struct FormArgs {
+    /// Form of the result on stdout [env: LAMBDALOAD_OUTPUT] [default: human]
+    #[arg(long, value_name = "FORM")]
+    pub(crate) output: Option<Form>,
+}
+
+/// Which runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Lists the latest runs
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+        /// In which form.
+        #[command(flatten)]
+        form: FormArgs,
+    },
+    /// Shows one run
+    Get(RunArgs),
+    /// Shows the latest run
+    Latest {
+        /// In which form.
+        #[command(flatten)]
+        form: FormArgs,
+    },
+}
+
+/// One run.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Id of the run, or its first letters
+    pub(crate) run: String,
+    /// In which form.
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+/// One worker of one run.
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArgs {
+    /// The run
+    #[arg(long)]
+    pub(crate) run: String,
+    /// Which worker, from 0
+    #[arg(long)]
+    pub(crate) index: u32,
+    /// Its attempt, from 1
+    #[arg(long)]
+    pub(crate) attempt: u32,
+    /// The k6 to use
+    #[arg(long)]
+    pub(crate) k6: PathBuf,
+}
+
+/// A form of a result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Form {
+    /// Text for people
+    #[default]
+    Human,
+    /// A JSON document, and nothing else on stdout
+    Json,
+}
+
+/// A unit of time by k6's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+pub(crate) enum TimeUnitName {
+    /// Seconds
+    #[value(name = "s")]
+    #[serde(rename = "s")]
+    Seconds,
+    /// Milliseconds
+    #[value(name = "ms")]
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Microseconds
+    #[value(name = "us")]
+    #[serde(rename = "us")]
+    Microseconds,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(line.split(' '))
+    }
+
+    fn test_args(line: &str) -> TestArgs {
+        match parse(line).expect("reads").command {
+            Command::Run(args) | Command::Plan(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn workers_by_all_their_names() {
+        for line in
+            ["lambdaload run a.js --workers 4", "lambdaload run --count 4 a.js", "lambdaload plan a.js --parallelism=4"]
+        {
+            assert_eq!(test_args(line).workers, Some(Workers::Exactly(4)), "{line}");
+        }
+        assert_eq!(test_args("lambdaload inspect --workers auto").workers, Some(Workers::Auto));
+        let message = parse("lambdaload run --workers many").expect_err("refused").to_string();
+        assert!(message.contains("expected a number or `auto`"), "{message}");
+    }
+
+    #[test]
+    fn flags_of_k6_are_read_as_k6_reads_them() {
+        let args = test_args(
+            "lambdaload run -e HOST=a=b --env TOKEN -q --summary-trend-stats avg,p(95) --summary-time-unit ms a.js",
+        );
+        assert_eq!(args.env, ["HOST=a=b", "TOKEN"]);
+        assert_eq!(args.summary_trend_stats.as_deref(), Some(["avg".to_owned(), "p(95)".to_owned()].as_slice()));
+        assert_eq!(args.summary_time_unit, Some(TimeUnitName::Milliseconds));
+        assert_eq!(args.script, Some(PathBuf::from("a.js")));
+    }
+
+    #[test]
+    fn common_flags_stand_anywhere() {
+        let line = parse("lambdaload runs list --dir elsewhere --no-color").expect("reads");
+        assert_eq!(line.common.dir, Some(PathBuf::from("elsewhere")));
+        assert!(line.common.no_color && !line.common.quiet);
+    }
+
+    #[test]
+    fn version_and_usage_have_codes_of_their_own() {
+        let version = parse("lambdaload --version").expect_err("a message");
+        assert_eq!((version.exit_code(), version.to_string()), (0, "lambdaload 0.1.0\n".to_owned()));
+        assert_eq!(parse("lambdaload run --wrokers 3").expect_err("refused").exit_code(), exit::USAGE);
+    }
+}

@@ -1,0 +1,70 @@
+//! How a verdict is shown and kept, whoever asks for it.
+
+use std::path::Path;
+
+use lambdaload_core::{
+    ids::RunId,
+    ports::{ObjectStore, keys},
+    summary::{Style, summary_export, text},
+    timeline::Timeline,
+    verdict::Verdict,
+};
+use serde::Serialize;
+
+use crate::{
+    args::Form,
+    error::Failure,
+    outputs::{Outputs, REPORT},
+    printer::Printer,
+    report,
+};
+
+/// Where a run's outputs are kept when nothing else was said.
+pub(super) fn folder_of_run(dir: &Path, id: &RunId) -> std::path::PathBuf {
+    dir.join("runs").join(id.as_str())
+}
+
+/// Writes the verdict to stdout. `folder` is where a report may be.
+pub(super) fn show(verdict: &Verdict, form: Form, folder: &Path, printer: &Printer) -> Result<(), Failure> {
+    let text = match form {
+        Form::Json => json(verdict)?,
+        Form::Human => {
+            let report = folder.join(REPORT);
+            let report = report.is_file().then(|| report.to_string_lossy().into_owned());
+            let style =
+                Style { color: printer.result_paint.is_on(), width: printer.result_terminal_width().unwrap_or(80) };
+            text::render(verdict, &style, report.as_deref())
+        }
+    };
+    printer.result(&text)
+}
+
+/// A document for programs.
+pub(super) fn json(document: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(document)
+        .map_err(|error| Failure::infrastructure("the document cannot be written").detail(error.to_string()))?;
+    Ok(text + "\n")
+}
+
+/// Writes the files of a run. What cannot be written is said; the verdict stays what it is.
+pub(super) async fn keep(verdict: &Verdict, store: &dyn ObjectStore, outputs: Outputs, printer: &Printer) {
+    let Outputs { report, verdict: document, summaries } = outputs;
+    let timeline = match store.get(&keys::timeline(&verdict.run)).await {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+        // Without its charts the report still has everything else.
+        Err(_) => Timeline::default(),
+    };
+    let page = report::render_html(verdict, &timeline)
+        .map_err(|error| Failure::infrastructure("the report cannot be made").detail(format!("{error:#}")));
+    let mut written = vec![page.and_then(|page| report.write(page.as_bytes()))];
+    written.push(json(verdict).and_then(|text| document.write(text.as_bytes())));
+    let summary = json(&summary_export(verdict));
+    for file in summaries {
+        written.push(summary.as_ref().map_or(Ok(()), |text| file.write(text.as_bytes())));
+    }
+    for failure in written.into_iter().filter_map(Result::err) {
+        let failure =
+            failure.hint(format!("`lambdaload runs get {} --output json` has the whole verdict", verdict.run));
+        printer.warning(&failure);
+    }
+}

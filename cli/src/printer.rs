@@ -1,0 +1,159 @@
+//! The only way out of the program: stdout carries the result, stderr carries the talk.
+
+use std::{borrow::Cow, io::ErrorKind};
+
+use console::{Style, Term};
+
+use crate::error::Failure;
+
+/// Colours, or none. Everything is understandable without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// Plain text.
+    #[cfg(test)]
+    pub(crate) const OFF: Self = Self { on: false };
+
+    /// Whether it colours anything.
+    pub(crate) fn is_on(self) -> bool {
+        self.on
+    }
+
+    /// For headings.
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.with(&Style::new().bold(), text)
+    }
+
+    /// For what is there but matters less.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.with(&Style::new().dim(), text)
+    }
+
+    /// For what is well.
+    pub(crate) fn green(self, text: &str) -> String {
+        self.with(&Style::new().green(), text)
+    }
+
+    /// For what deserves a look.
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.with(&Style::new().yellow(), text)
+    }
+
+    /// For what is bad.
+    pub(crate) fn red(self, text: &str) -> String {
+        self.with(&Style::new().red(), text)
+    }
+
+    fn with(self, style: &Style, text: &str) -> String {
+        if self.on { style.clone().force_styling(true).apply_to(text).to_string() } else { text.to_owned() }
+    }
+}
+
+/// Text from elsewhere without the characters that could steer a terminal: the script chooses names, and errors may
+/// quote any file.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| character.is_control() && character != '\n' && character != '\t';
+    if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
+}
+
+/// Where bytes leave the program.
+#[derive(Clone, Debug)]
+pub(crate) struct Printer {
+    quiet: bool,
+    /// Colours of stdout.
+    pub(crate) result_paint: Paint,
+    /// Colours of stderr.
+    pub(crate) talk_paint: Paint,
+    stdout: Term,
+    stderr: Term,
+}
+
+impl Printer {
+    /// `quiet` leaves nothing of the talk but errors; `colors` allows colours where there is a terminal.
+    pub(crate) fn new(quiet: bool, colors: bool) -> Self {
+        let (stdout, stderr) = (Term::buffered_stdout(), Term::buffered_stderr());
+        let smart = !console::is_dumb();
+        Self {
+            quiet,
+            result_paint: Paint { on: colors && smart && stdout.is_term() },
+            talk_paint: Paint { on: colors && smart && stderr.is_term() },
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Writes a result to stdout. A reader that has gone (`| head`) wanted no more of it, which is no error.
+    pub(crate) fn result(&self, text: &str) -> Result<(), Failure> {
+        match self.stdout.write_str(text).and_then(|()| self.stdout.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::infrastructure("the result cannot be written to stdout").detail(error.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes lines to stderr, unless quiet. Nobody may be listening there, which is no error either.
+    pub(crate) fn talk(&self, text: &str) {
+        if !self.quiet {
+            self.write_talk(text);
+        }
+    }
+
+    /// Says what went wrong, quiet or not.
+    pub(crate) fn error(&self, failure: &Failure) {
+        self.write_talk(&format!("{} {}", self.talk_paint.red("error:"), failure.lines()));
+    }
+
+    /// Says what went wrong with something that does not change the result.
+    pub(crate) fn warning(&self, failure: &Failure) {
+        self.write_talk(&format!("{} {}", self.talk_paint.yellow("warning:"), failure.lines()));
+    }
+
+    /// What clap says of a command line it cannot read, or its help.
+    pub(crate) fn usage(&self, error: &clap::Error) -> Result<(), Failure> {
+        let text = error.render();
+        let (to_stderr, paint) = if error.use_stderr() { (true, self.talk_paint) } else { (false, self.result_paint) };
+        let text = if paint.is_on() { text.ansi().to_string() } else { text.to_string() };
+        if to_stderr {
+            self.write_talk(&text);
+            return Ok(());
+        }
+        self.result(&text)
+    }
+
+    /// The terminal on which a block can be redrawn: none when quiet, or when stderr is no terminal that can.
+    pub(crate) fn live_terminal(&self) -> Option<Term> {
+        (!self.quiet && self.stderr.is_term() && !console::is_dumb()).then(|| self.stderr.clone())
+    }
+
+    /// Columns of stdout, if it is a terminal. One too narrow to show anything is taken for one that does not know.
+    pub(crate) fn result_terminal_width(&self) -> Option<usize> {
+        let (_, columns) = self.stdout.size_checked()?;
+        Some(usize::from(columns)).filter(|columns| *columns >= 20)
+    }
+
+    fn write_talk(&self, text: &str) {
+        let line_end = if text.ends_with('\n') { "" } else { "\n" };
+        let _ = self.stderr.write_str(&format!("{text}{line_end}"));
+        let _ = self.stderr.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_elsewhere_steers_the_terminal() {
+        assert_eq!(harmless("\u{1b}[2Jgone\n\tä"), "\u{fffd}[2Jgone\n\tä");
+    }
+
+    #[test]
+    fn colours_are_an_extra() {
+        assert_eq!(Paint::OFF.red("bad"), "bad");
+        assert_eq!(Paint { on: true }.red("bad"), "\u{1b}[31mbad\u{1b}[0m");
+    }
+}

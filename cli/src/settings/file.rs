@@ -1,0 +1,182 @@
+//! `lambdaload.toml`: what a team does not want to type again.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use lambdaload_core::plan::Workers;
+use serde::{Deserialize, Deserializer, de};
+
+use crate::{
+    args::{Form, TimeUnitName},
+    error::Failure,
+};
+
+/// The file's name; it is looked for in the current folder.
+pub(crate) const FILE_NAME: &str = "lambdaload.toml";
+
+/// The file's contents. Paths are relative to its folder, which is the current one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct FileSettings {
+    /// The script to run without an argument.
+    pub(crate) script: Option<PathBuf>,
+    /// See `--workers`.
+    #[serde(deserialize_with = "workers")]
+    pub(crate) workers: Option<Workers>,
+    /// See `--name`.
+    pub(crate) name: Option<String>,
+    /// See `--note`.
+    pub(crate) note: Option<String>,
+    /// See `-e`.
+    pub(crate) env: BTreeMap<String, Scalar>,
+    /// See `--tag`.
+    pub(crate) tags: BTreeMap<String, Scalar>,
+    /// See `--k6`.
+    pub(crate) k6: Option<PathBuf>,
+    /// See `--dir`.
+    pub(crate) dir: Option<PathBuf>,
+    /// See `--out-dir`.
+    pub(crate) out_dir: Option<PathBuf>,
+    /// See `--summary-export`.
+    pub(crate) summary_export: Option<PathBuf>,
+    /// See `--summary-trend-stats`.
+    pub(crate) summary_trend_stats: Option<Vec<String>>,
+    /// See `--summary-time-unit`.
+    pub(crate) summary_time_unit: Option<TimeUnitName>,
+    /// See `--no-thresholds`.
+    pub(crate) no_thresholds: bool,
+    /// See `--output`.
+    pub(crate) output: Option<Form>,
+}
+
+impl FileSettings {
+    /// Reads the file in a folder; no file is no settings.
+    pub(crate) fn read(folder: &Path) -> Result<Self, Failure> {
+        match std::fs::read_to_string(folder.join(FILE_NAME)) {
+            Ok(text) => Self::parse(&text),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Failure::not_valid(format!("{FILE_NAME} cannot be read")).detail(error.to_string())),
+        }
+    }
+
+    /// Reads the file's text.
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let place = before.map(|before| format!(", line {}", before.matches('\n').count() + 1)).unwrap_or_default();
+            Failure::not_valid(format!("{FILE_NAME}{place}: {}", error.message().replacen("unknown field", "unknown key", 1)))
+        })
+    }
+}
+
+/// A value of a table of texts, for which a person may also write a number or a truth value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Scalar(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor).map(Self)
+    }
+}
+
+struct ScalarVisitor;
+
+impl de::Visitor<'_> for ScalarVisitor {
+    type Value = String;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text, a number, true or false")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<String, E> {
+        Ok(truth.to_string())
+    }
+}
+
+/// A number, or a text as after `--workers`.
+fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Workers>, D::Error> {
+    let Scalar(text) = Scalar::deserialize(deserializer)?;
+    super::parse_workers(&text).map(Some).map_err(|expected| de::Error::custom(format!("workers = {text}: {expected}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        FileSettings::parse(text).expect_err("refused").headline
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_known_ones() {
+        let message = refused("script = \"a.js\"\nwrokers = 4\n");
+        assert!(
+            message
+                .starts_with("lambdaload.toml, line 2: unknown key `wrokers`, expected one of `script`, `workers`"),
+            "{message}"
+        );
+        assert!(message.contains("`summary-trend-stats`"), "{message}");
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_are_named_with_their_line() {
+        assert_eq!(
+            refused("workers = \"many\""),
+            "lambdaload.toml, line 1: workers = many: expected a number or `auto`"
+        );
+        assert!(
+            refused("\n[env]\nHOSTS = [1]")
+                .starts_with("lambdaload.toml, line 3: invalid type: sequence, expected a text")
+        );
+        assert!(refused("output = \"xml\"").contains("expected `human` or `json`"));
+    }
+
+    #[test]
+    fn texts_numbers_and_truth_values_are_variables() {
+        let file = FileSettings::parse("workers = 4\n[env]\nHOST = \"h\"\nUSERS = 5\nFAST = true").expect("reads");
+        assert_eq!(file.workers, Some(Workers::Exactly(4)));
+        let values: Vec<&str> = file.env.values().map(|value| value.0.as_str()).collect();
+        assert_eq!(values, ["true", "h", "5"]);
+    }
+
+    #[test]
+    fn the_example_is_one() {
+        let text = include_str!("../../../examples/lambdaload.toml");
+        FileSettings::parse(text).expect("reads");
+        // Every key is shown, set or commented out.
+        for key in [
+            "script",
+            "workers",
+            "name",
+            "note",
+            "k6",
+            "dir",
+            "out-dir",
+            "summary-export",
+            "summary-trend-stats",
+            "summary-time-unit",
+            "no-thresholds",
+            "output",
+            "[env]",
+            "[tags]",
+        ] {
+            assert!(text.lines().any(|line| line.trim_start_matches("# ").starts_with(key)), "{key}");
+        }
+    }
+}

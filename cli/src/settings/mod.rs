@@ -1,0 +1,248 @@
+//! What flags, environment and file come to: flags over environment over `lambdaload.toml` over defaults.
+//!
+//! Commands see these settings and nothing of where they came from. Where one is an `Option`, none is a choice of its
+//! own, which its description names.
+
+pub(crate) mod environment;
+mod file;
+mod pairs;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use clap::ValueEnum as _;
+use lambdaload_core::plan::{TimeUnit, Workers};
+
+use self::environment::Environment;
+pub(crate) use self::file::{FILE_NAME, FileSettings};
+use crate::{
+    args::{CommonArgs, Form, FormArgs, TestArgs, TimeUnitName},
+    error::Failure,
+};
+
+/// The script without an argument, as `k6 new` names it.
+pub(crate) const DEFAULT_SCRIPT: &str = "script.js";
+
+/// The folder of lambdaload's own files.
+const DEFAULT_DIR: &str = ".lambdaload";
+
+/// A test and how to run it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct TestSettings {
+    /// Script or archive.
+    pub(crate) script: PathBuf,
+    /// Whether somebody named it; otherwise it is [`DEFAULT_SCRIPT`], which may not be there.
+    pub(crate) script_was_named: bool,
+    /// Variables for `__ENV`, by name.
+    pub(crate) env: Vec<(String, String)>,
+    /// Labels of the run.
+    pub(crate) tags: BTreeMap<String, String>,
+    /// How many workers.
+    pub(crate) workers: Workers,
+    /// Name of the test; none takes the script's.
+    pub(crate) name: Option<String>,
+    /// What is special about the run; none takes the script's.
+    pub(crate) note: Option<String>,
+    /// The k6 to use; none looks for one.
+    pub(crate) k6: Option<PathBuf>,
+    /// Whether thresholds are left out.
+    pub(crate) no_thresholds: bool,
+    /// Statistics of trends; none takes the script's.
+    pub(crate) trend_stats: Option<Vec<String>>,
+    /// Unit of all times; none takes the script's.
+    pub(crate) time_unit: Option<TimeUnit>,
+    /// File for the summary in k6's shape; none writes none.
+    pub(crate) summary_export: Option<PathBuf>,
+    /// Folder for report and documents; none is the run's own below the folder of lambdaload's files.
+    pub(crate) out_dir: Option<PathBuf>,
+    /// Form of the result.
+    pub(crate) form: Form,
+}
+
+/// Where settings come from besides flags.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// The environment.
+    pub(crate) environment: Environment,
+    /// `lambdaload.toml`.
+    pub(crate) file: FileSettings,
+}
+
+impl Sources {
+    /// The folder of lambdaload's own files.
+    pub(crate) fn dir(&self, args: &CommonArgs) -> PathBuf {
+        let given = args.dir.clone().or_else(|| self.path(environment::DIR));
+        given.or_else(|| self.file.dir.clone()).unwrap_or_else(|| DEFAULT_DIR.into())
+    }
+
+    /// The k6 to use; none looks for one.
+    pub(crate) fn k6(&self, flag: Option<PathBuf>) -> Option<PathBuf> {
+        flag.or_else(|| self.path(environment::K6)).or_else(|| self.file.k6.clone())
+    }
+
+    /// Form of the result.
+    pub(crate) fn form(&self, args: &FormArgs) -> Result<Form, Failure> {
+        let of_environment = || {
+            let text = self.environment.get(environment::OUTPUT)?;
+            let expected = |_| not_valid_variable(environment::OUTPUT, text, "expected human or json");
+            Some(Form::from_str(text, false).map_err(expected))
+        };
+        let given = args.output.map(Ok).or_else(of_environment).transpose()?;
+        Ok(given.or(self.file.output).unwrap_or_default())
+    }
+
+    /// A test and how to run it.
+    pub(crate) fn test(mut self, args: TestArgs) -> Result<TestSettings, Failure> {
+        let form = self.form(&args.form)?;
+        let texts = |table: BTreeMap<String, file::Scalar>| table.into_iter().map(|(key, value)| (key, value.0));
+        let env = pairs::variables(&args.env, texts(std::mem::take(&mut self.file.env)), &self.environment)?;
+        let tags = pairs::labels(&args.tags, texts(std::mem::take(&mut self.file.tags)))?;
+        let of_environment = || {
+            let text = self.environment.get(environment::WORKERS)?;
+            Some(parse_workers(text).map_err(|expected| not_valid_variable(environment::WORKERS, text, expected)))
+        };
+        let workers = args.workers.map(Ok).or_else(of_environment).transpose()?;
+        let named = args.script.or_else(|| self.file.script.clone());
+        Ok(TestSettings {
+            script_was_named: named.is_some(),
+            script: named.unwrap_or_else(|| DEFAULT_SCRIPT.into()),
+            env,
+            tags,
+            workers: workers.or(self.file.workers).unwrap_or(Workers::Auto),
+            name: args.name.or_else(|| self.text(environment::NAME)).or_else(|| self.file.name.clone()),
+            note: args.note.or_else(|| self.text(environment::NOTE)).or_else(|| self.file.note.clone()),
+            k6: self.k6(args.k6),
+            no_thresholds: args.no_thresholds || self.file.no_thresholds,
+            trend_stats: args.summary_trend_stats.or_else(|| self.file.summary_trend_stats.clone()),
+            time_unit: args.summary_time_unit.or(self.file.summary_time_unit).map(TimeUnit::from),
+            summary_export: args
+                .summary_export
+                .or_else(|| self.path(environment::SUMMARY_EXPORT))
+                .or_else(|| self.file.summary_export.clone()),
+            out_dir: args.out_dir.or_else(|| self.path(environment::OUT_DIR)).or_else(|| self.file.out_dir.clone()),
+            form,
+        })
+    }
+
+    fn text(&self, variable: &str) -> Option<String> {
+        self.environment.get(variable).map(str::to_owned)
+    }
+
+    fn path(&self, variable: &str) -> Option<PathBuf> {
+        self.environment.get(variable).map(PathBuf::from)
+    }
+}
+
+/// Reads a number of workers; the error says what was expected. Whether the number is one that can be run is the
+/// plan's business.
+pub(crate) fn parse_workers(text: &str) -> Result<Workers, &'static str> {
+    match text {
+        "auto" => Ok(Workers::Auto),
+        number => number.parse().map(Workers::Exactly).map_err(|_| "expected a number or `auto`"),
+    }
+}
+
+fn not_valid_variable(name: &str, value: &str, expected: &str) -> Failure {
+    Failure::not_valid(format!("{name}={value} in the environment: {expected}"))
+}
+
+impl From<TimeUnitName> for TimeUnit {
+    fn from(name: TimeUnitName) -> Self {
+        match name {
+            TimeUnitName::Seconds => Self::Seconds,
+            TimeUnitName::Milliseconds => Self::Milliseconds,
+            TimeUnitName::Microseconds => Self::Microseconds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        script = "of_file.js"
+        workers = 2
+        note = "of file"
+        dir = "dir_of_file"
+        output = "json"
+        summary-time-unit = "s"
+        [env]
+        HOST = "of file"
+        USERS = 5
+    "#;
+
+    fn sources(variables: &[(&str, &str)]) -> Sources {
+        let environment = match variables {
+            [] => Environment::default(),
+            [one] => Environment::from([*one]),
+            [one, two, ..] => Environment::from([*one, *two]),
+        };
+        Sources { environment, file: FileSettings::parse(FILE).expect("reads") }
+    }
+
+    #[test]
+    fn without_anything_there_are_defaults() {
+        let settings = Sources::default().test(TestArgs::default()).expect("resolves");
+        assert_eq!((settings.script, settings.script_was_named), (PathBuf::from("script.js"), false));
+        assert_eq!((settings.workers, settings.form, settings.env.len()), (Workers::Auto, Form::Human, 0));
+        assert_eq!(
+            Sources::default().dir(&CommonArgs { dir: None, quiet: false, no_color: false }),
+            PathBuf::from(".lambdaload")
+        );
+    }
+
+    #[test]
+    fn the_file_is_over_defaults() {
+        let settings = sources(&[]).test(TestArgs::default()).expect("resolves");
+        assert_eq!((settings.script, settings.script_was_named), (PathBuf::from("of_file.js"), true));
+        assert_eq!((settings.workers, settings.form), (Workers::Exactly(2), Form::Json));
+        assert_eq!(settings.time_unit, Some(TimeUnit::Seconds));
+        assert_eq!(settings.env, [("HOST".to_owned(), "of file".to_owned()), ("USERS".to_owned(), "5".to_owned())]);
+    }
+
+    #[test]
+    fn the_environment_is_over_the_file() {
+        let settings =
+            sources(&[("LAMBDALOAD_WORKERS", "auto"), ("LAMBDALOAD_OUTPUT", "human")]).test(TestArgs::default());
+        let settings = settings.expect("resolves");
+        assert_eq!((settings.workers, settings.form), (Workers::Auto, Form::Human));
+        let settings = sources(&[("LAMBDALOAD_NOTE", "of environment")]).test(TestArgs::default()).expect("resolves");
+        assert_eq!(settings.note.as_deref(), Some("of environment"));
+    }
+
+    #[test]
+    fn flags_are_over_all() {
+        let args = TestArgs {
+            script: Some("flag.js".into()),
+            workers: Some(Workers::Exactly(7)),
+            note: Some("of flag".into()),
+            env: vec!["HOST=of flag".into()],
+            form: FormArgs { output: Some(Form::Human) },
+            ..TestArgs::default()
+        };
+        let settings = sources(&[("LAMBDALOAD_WORKERS", "3"), ("LAMBDALOAD_NOTE", "of environment")])
+            .test(args)
+            .expect("resolves");
+        assert_eq!(
+            (settings.script, settings.workers, settings.form),
+            ("flag.js".into(), Workers::Exactly(7), Form::Human)
+        );
+        assert_eq!(settings.note.as_deref(), Some("of flag"));
+        assert_eq!(settings.env[0].1, "of flag");
+        let common = CommonArgs { dir: Some("flag".into()), quiet: false, no_color: false };
+        assert_eq!(sources(&[("LAMBDALOAD_DIR", "of environment")]).dir(&common), PathBuf::from("flag"));
+    }
+
+    #[test]
+    fn bad_variables_are_named() {
+        let refused = |pair| sources(&[pair]).test(TestArgs::default()).expect_err("refused").headline;
+        assert_eq!(
+            refused(("LAMBDALOAD_WORKERS", "many")),
+            "LAMBDALOAD_WORKERS=many in the environment: expected a number or `auto`"
+        );
+        assert_eq!(
+            refused(("LAMBDALOAD_OUTPUT", "xml")),
+            "LAMBDALOAD_OUTPUT=xml in the environment: expected human or json"
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! What people read, apart from the summary: pure functions from data to text.
+
+pub(crate) mod numbers;
+pub(crate) mod plan;
+pub(crate) mod runs;
+pub(crate) mod table;
+pub(crate) mod when;

@@ -1,0 +1,196 @@
+//! The plan as people read it, and as programs do.
+
+use lambdaload_core::{
+    ids::WorkerIndex,
+    plan::{Plan, PlannedScenario, plural, words},
+    segment::Segment,
+    series::{Contains, Metric, MetricKind},
+    threshold::Threshold,
+};
+use serde::Serialize;
+
+use super::{numbers, table};
+use crate::printer::{Paint, harmless};
+
+/// Workers that are listed one by one before the rest becomes a number.
+const LISTED_WORKERS: u32 = 8;
+
+/// How much of a plan is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What fits on top of a run.
+    Short,
+    /// Each worker's part and the deadlines too.
+    Full,
+}
+
+/// The plan in lines.
+pub(crate) fn render(plan: &Plan, detail: Detail, paint: Paint) -> String {
+    let archive = &plan.archive;
+    let files = plural(u64::from(archive.files), "file");
+    let (size, hash) = (numbers::bytes(archive.size as f64), archive.hash.short());
+    let mut text = format!(
+        "{}   k6 v{}   archive {hash} ({size}, {files})\n",
+        paint.bold(&harmless(&plan.script)),
+        plan.k6_version
+    );
+    let mut add = |label: &str, lines: Vec<String>| text += &table::labelled(label, lines, paint);
+    if plan.name != plan.script {
+        add("test", vec![harmless(&plan.name).into_owned()]);
+    }
+    add("scenarios", scenarios(plan));
+    add("thresholds", vec![thresholds(plan)]);
+    add("workers", workers(plan));
+    if detail == Detail::Full {
+        add("segments", segments(plan));
+    }
+    add("lasts", vec![format!("{} at most", words(plan.duration))]);
+    if detail == Detail::Full {
+        add("deadlines", vec![deadlines(plan)]);
+    }
+    add("warnings", warnings(plan).iter().map(|warning| paint.yellow(warning)).collect());
+    text
+}
+
+/// What a worker is to do.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct WorkerPart {
+    /// The worker, from 1.
+    worker: u32,
+    /// The value of k6's `--execution-segment`.
+    segment: String,
+    /// VUs at most.
+    max_vus: u64,
+    /// Iterations per second that it starts at most; none without arrival rates.
+    peak_iterations_per_second: Option<f64>,
+}
+
+/// The plan for programs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<'p> {
+    plan: &'p Plan,
+    workers: Vec<WorkerPart>,
+    warnings: Vec<String>,
+}
+
+impl<'p> Document<'p> {
+    /// Everything that is known before a run.
+    pub(crate) fn new(plan: &'p Plan) -> Self {
+        let workers = plan.worker_indices().map(|index| part(plan, index)).collect();
+        Self { plan, workers, warnings: warnings(plan) }
+    }
+}
+
+fn part(plan: &Plan, index: WorkerIndex) -> WorkerPart {
+    WorkerPart {
+        worker: index.number(),
+        segment: plan.segment(index).map(Segment::argument).unwrap_or_default(),
+        max_vus: plan.worker_vus(index),
+        peak_iterations_per_second: plan.worker_rate(index),
+    }
+}
+
+fn scenarios(plan: &Plan) -> Vec<String> {
+    let row = |scenario: &PlannedScenario| {
+        let mut row = vec![harmless(&scenario.name).into_owned(), scenario.executor.clone(), scenario.shape.clone()];
+        // VUs say it all where there is no arrival rate.
+        row.extend(scenario.peak_rate.map(|_| format!("maxVUs {}", scenario.max_vus)));
+        row
+    };
+    table::columns(&plan.scenarios.iter().map(row).collect::<Vec<_>>())
+}
+
+fn thresholds(plan: &Plan) -> String {
+    if plan.thresholds.is_empty() {
+        return "none".to_owned();
+    }
+    let mut metrics: Vec<String> = plan.thresholds.iter().map(|threshold| threshold.selector.key()).collect();
+    metrics.sort();
+    metrics.dedup();
+    let stopping = plan.thresholds.iter().filter(|threshold| threshold.abort_on_fail).count();
+    let stops = match stopping {
+        0 => String::new(),
+        1 => ", 1 stops the run".to_owned(),
+        many => format!(", {many} stop the run"),
+    };
+    format!("{} on {}{stops}", plan.thresholds.len(), plural(metrics.len() as u64, "metric"))
+}
+
+fn workers(plan: &Plan) -> Vec<String> {
+    let first = part(plan, WorkerIndex::FIRST);
+    let last = part(plan, WorkerIndex(plan.workers.saturating_sub(1)));
+    let mut line = format!("{} × local   {}", plan.workers, each(&first, &last));
+    if let Some(rates) = each_rate(&first, &last) {
+        line += &format!(", {rates}");
+    }
+    let reason = plan.workers_reason.as_ref().map(|reason| format!("why {}: {reason}", plan.workers));
+    std::iter::once(line).chain(reason).collect()
+}
+
+/// With equal segments the first worker has most and the last least.
+fn each(first: &WorkerPart, last: &WorkerPart) -> String {
+    match (first.max_vus, last.max_vus) {
+        (vus, same) if vus == same && first.worker == last.worker => plural(vus, "VU"),
+        (vus, same) if vus == same => format!("{} each", plural(vus, "VU")),
+        (larger, smaller) => format!("{smaller} to {} each", plural(larger, "VU")),
+    }
+}
+
+fn each_rate(first: &WorkerPart, last: &WorkerPart) -> Option<String> {
+    let (first_text, last_text) =
+        (numbers::rate(first.peak_iterations_per_second?), numbers::rate(last.peak_iterations_per_second?));
+    let each = if first.worker == last.worker { "" } else { " each" };
+    let range = if first_text == last_text { first_text } else { format!("{last_text} to {first_text}") };
+    Some(format!("{range} iterations/s{each}"))
+}
+
+fn segments(plan: &Plan) -> Vec<String> {
+    // A rest of one is shown as itself.
+    let listed = if plan.workers > LISTED_WORKERS + 1 { LISTED_WORKERS } else { plan.workers };
+    let row = |part: WorkerPart| {
+        let rate = part.peak_iterations_per_second.map(|rate| format!("{} iterations/s", numbers::rate(rate)));
+        let cells = [format!("worker {}", part.worker), part.segment, plural(part.max_vus, "VU")];
+        cells.into_iter().chain(rate).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = (0..listed).map(|index| row(part(plan, WorkerIndex(index)))).collect();
+    let mut lines = table::columns(&rows);
+    if listed < plan.workers {
+        lines.push(format!("… and {} more (all of them with --output json)", plan.workers - listed));
+    }
+    lines
+}
+
+fn deadlines(plan: &Plan) -> String {
+    let deadlines = &plan.deadlines;
+    format!(
+        "ready {}, setup {}, run {}, teardown {}, stop {}",
+        words(deadlines.ready),
+        words(deadlines.setup),
+        words(deadlines.run),
+        words(deadlines.teardown),
+        words(deadlines.stop)
+    )
+}
+
+/// What will make the numbers mean less than a person may think.
+pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
+    let is_latency = |threshold: &&Threshold| {
+        Metric::built_in(&threshold.selector.metric)
+            .is_some_and(|metric| metric.kind == MetricKind::Trend && metric.contains == Contains::Time)
+    };
+    let latency = plan.thresholds.iter().find(is_latency);
+    let closed = plan.scenarios.iter().filter(|scenario| scenario.peak_rate.is_none());
+    let closed_model = closed.filter_map(|scenario| {
+        let metric = &latency?.selector.metric;
+        Some(format!(
+            "{} is a closed model: a slow target gets less load, which flatters {metric}",
+            harmless(&scenario.name)
+        ))
+    });
+    let no_thresholds =
+        plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
+    closed_model.chain(no_thresholds).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use insta::assert_snapshot;
+use lambdaload_core::{
+    archive::Archive,
+    k6::{options::Options, version::K6Version},
+    plan::{Machine, Request, Workers},
+};
+
+use super::*;
+
+pub(crate) const SHOP: &str = r#"{"browse":{"executor":"ramping-arrival-rate","startRate":0,"timeUnit":"1s","preAllocatedVUs":10,"maxVUs":900,
+    "stages":[{"duration":"2m","target":400},{"duration":"5m","target":400}]},
+    "buy":{"executor":"constant-vus","vus":120,"duration":"7m"}}"#;
+const THRESHOLDS: &str =
+    r#"{"http_req_duration":["p(95)<600",{"threshold":"p(99)<2000","abortOnFail":true}],"checks":["rate>0.9"]}"#;
+
+/// A plan of these scenarios and thresholds, in JSON as k6 prints them.
+pub(crate) fn plan(scenarios: &str, thresholds: &str, workers: Workers) -> Plan {
+    let json =
+        format!(r#"{{"scenarios":{scenarios},"thresholds":{thresholds},"totalDuration":"7m30s","maxVUs":1020}}"#);
+    let options = Options::parse(json.as_bytes()).expect("reads");
+    let hash = serde_json::from_str(&format!("\"3f9c{}e1\"", "0".repeat(58))).expect("a hash");
+    let archive = Archive { hash, size: 41_000, files: 3, filename: "file:///checkout.js".into() };
+    let request = Request {
+        script: "checkout.js".into(),
+        name: None,
+        note: None,
+        tags: BTreeMap::new(),
+        workers,
+        no_thresholds: false,
+        trend_stats: None,
+        time_unit: None,
+    };
+    let machine = Machine { cores: 12, open_files: 1024 };
+    Plan::new(request, archive, K6Version::new(1, 8, 1), &options, machine).expect("plans")
+}
+
+#[test]
+fn a_plan_in_full() {
+    assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Auto), Detail::Full, Paint::OFF), @r#"
+    checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
+    scenarios     browse  ramping-arrival-rate  0 → 400 in 2m, 5m hold /s  maxVUs 900
+                  buy     constant-vus          120 VUs, 7m
+    thresholds    3 on 2 metrics, 1 stops the run
+    workers       12 × local   85 VUs each, 33.3 iterations/s each
+                  why 12: one per processor (12)
+    segments      worker 1  0:1/12     85 VUs  33.3 iterations/s
+                  worker 2  1/12:2/12  85 VUs  33.3 iterations/s
+                  worker 3  2/12:3/12  85 VUs  33.3 iterations/s
+                  worker 4  3/12:4/12  85 VUs  33.3 iterations/s
+                  worker 5  4/12:5/12  85 VUs  33.3 iterations/s
+                  worker 6  5/12:6/12  85 VUs  33.3 iterations/s
+                  worker 7  6/12:7/12  85 VUs  33.3 iterations/s
+                  worker 8  7/12:8/12  85 VUs  33.3 iterations/s
+                  … and 4 more (all of them with --output json)
+    lasts         7m30s at most
+    deadlines     ready 1m1s, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
+    warnings      buy is a closed model: a slow target gets less load, which flatters http_req_duration
+    "#);
+}
+
+#[test]
+fn above_a_run_it_is_short() {
+    assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Exactly(7)), Detail::Short, Paint::OFF), @r#"
+    checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
+    scenarios     browse  ramping-arrival-rate  0 → 400 in 2m, 5m hold /s  maxVUs 900
+                  buy     constant-vus          120 VUs, 7m
+    thresholds    3 on 2 metrics, 1 stops the run
+    workers       7 × local   145 to 147 VUs each, 56.9 to 57.3 iterations/s each
+    lasts         7m30s at most
+    warnings      buy is a closed model: a slow target gets less load, which flatters http_req_duration
+    "#);
+}
+
+#[test]
+fn one_worker_and_no_thresholds() {
+    let one = r#"{"default":{"executor":"per-vu-iterations","vus":1,"iterations":20}}"#;
+    assert_snapshot!(render(&plan(one, "{}", Workers::Exactly(4)), Detail::Full, Paint::OFF), @r#"
+    checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
+    scenarios     default  per-vu-iterations  20 iterations for each of 1 VU
+    thresholds    none
+    workers       1 × local   1 VU
+                  why 1: 4 asked for, but no scenario has more than 1 VU to deal out
+    segments      worker 1  0:1  1 VU
+    lasts         7m30s at most
+    deadlines     ready 1m20s, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
+    warnings      no thresholds: this run can neither pass nor fail
+    "#);
+}
+
+#[test]
+fn programs_get_every_worker() {
+    let plan = plan(SHOP, THRESHOLDS, Workers::Exactly(200));
+    let document = serde_json::to_value(Document::new(&plan)).expect("writes");
+    assert_eq!(document["workers"].as_array().map(Vec::len), Some(200));
+    assert_eq!(document["workers"][199]["segment"], "199/200:1");
+    assert_eq!(document["workers"][0]["max_vus"], 6);
+    assert_eq!(document["plan"]["workers"], 200);
+    let text = render(&plan, Detail::Full, Paint::OFF);
+    assert!(text.contains("worker 8") && !text.contains("worker 9 ") && text.contains("… and 192 more"), "{text}");
+}

@@ -1,0 +1,221 @@
+//! Stores and ledgers that fail as services do: now and then, for a while, after having done what was asked, or by never
+//! answering.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    ids::RunId,
+    ports::{Ledger, LedgerError, ObjectStore, RunSummary, StoreError},
+    records::{RunRecord, WorkerRecord},
+    testing::clock::VirtualTime,
+    verdict::Verdict,
+};
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing happens, and an error says so.
+    Fails,
+    /// What was asked happens, and yet there is an error.
+    AnswerIsLost,
+    /// It happens twice, as when a client asks again because it had no answer; the second answer is given.
+    Repeats,
+    /// It takes so long.
+    Takes(Duration),
+    /// It happens, and no answer ever comes.
+    NeverAnswers,
+    /// The bytes that come back are not those that were stored. Only of [`ObjectStore::get`].
+    Corrupts,
+}
+
+/// With which calls it goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// With all.
+    Always,
+    /// With this one, counted from 1.
+    Nth(u32),
+    /// With every so manieth.
+    Every(u32),
+    /// With those between two moments of virtual time.
+    Between(Duration, Duration),
+}
+
+/// A rule by which calls go wrong.
+#[derive(Clone, Debug)]
+struct Rule {
+    calls: &'static str,
+    about: String,
+    when: When,
+    fault: Fault,
+    seen: u32,
+}
+
+/// The rules of one faulty port. The first that fits a call is what happens to it.
+#[derive(Default)]
+pub struct Faults {
+    rules: Mutex<Vec<Rule>>,
+}
+
+impl Faults {
+    /// Adds a rule for the port's calls of the name `calls` (`get`, `replace_run` …; all if empty) whose key, or the
+    /// number of whose worker, has `about` in it.
+    pub fn add(&self, calls: &'static str, about: &str, when: When, fault: Fault) {
+        let rule = Rule { calls, about: about.to_owned(), when, fault, seen: 0 };
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(rule);
+    }
+
+    /// Forgets all rules: everything works again.
+    pub fn clear(&self) {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn of(&self, call: &str, about: &str, now: Duration) -> Option<Fault> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        for rule in rules.iter_mut().filter(|r| (r.calls.is_empty() || r.calls == call) && about.contains(&r.about)) {
+            rule.seen += 1;
+            let now = match rule.when {
+                When::Always => true,
+                When::Nth(nth) => rule.seen == nth,
+                When::Every(step) => rule.seen.is_multiple_of(step),
+                When::Between(from, to) => (from..to).contains(&now),
+            };
+            found = found.or(now.then_some(rule.fault));
+        }
+        found
+    }
+}
+
+/// A port that sometimes goes wrong.
+pub struct Faulty<P: ?Sized> {
+    port: Arc<P>,
+    faults: Arc<Faults>,
+    time: VirtualTime,
+}
+
+impl<P: ?Sized> Faulty<P> {
+    /// A port that goes wrong by these rules.
+    pub fn new(port: Arc<P>, faults: Arc<Faults>, time: VirtualTime) -> Self {
+        Self { port, faults, time }
+    }
+
+    fn fault(&self, call: &str, about: &str) -> Option<Fault> {
+        self.faults.of(call, about, self.time.elapsed())
+    }
+
+    async fn perform<T, E>(
+        &self,
+        fault: Option<Fault>,
+        call: impl Future<Output = Result<T, E>>,
+        unavailable: impl FnOnce() -> E,
+    ) -> Result<T, E> {
+        match fault {
+            None | Some(Fault::Corrupts) => call.await,
+            Some(Fault::Fails) => Err(unavailable()),
+            Some(Fault::AnswerIsLost) => {
+                drop(call.await);
+                Err(unavailable())
+            }
+            Some(Fault::Takes(duration)) => {
+                self.time.sleep(duration).await;
+                call.await
+            }
+            Some(Fault::NeverAnswers) => {
+                drop(call.await);
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+impl Faulty<dyn Ledger> {
+    async fn ledger<T>(
+        &self,
+        operation: &'static str,
+        about: &str,
+        call: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        let unavailable = || LedgerError::Unavailable { operation, cause: CAUSE.into() };
+        self.perform(self.fault(operation, about), call, unavailable).await
+    }
+}
+
+impl Faulty<dyn ObjectStore> {
+    async fn store<T>(
+        &self,
+        fault: Option<Fault>,
+        operation: &'static str,
+        key: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let unavailable = || StoreError::Unavailable { operation, key: key.to_owned(), cause: CAUSE.into() };
+        self.perform(fault, call, unavailable).await
+    }
+}
+
+const CAUSE: &str = "the connection was reset";
+
+#[async_trait]
+impl ObjectStore for Faulty<dyn ObjectStore> {
+    async fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.store(self.fault("put_new", key), "put_new", key, self.port.put_new(key, bytes)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.store(self.fault("put", key), "put", key, self.port.put(key, bytes)).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        let fault = self.fault("get", key);
+        let mut bytes = self.store(fault, "get", key, self.port.get(key)).await?;
+        if let (Some(Fault::Corrupts), Some(byte)) = (fault, bytes.last_mut()) {
+            *byte ^= 0x55;
+        }
+        Ok(bytes)
+    }
+}
+
+#[async_trait]
+impl Ledger for Faulty<dyn Ledger> {
+    async fn create_run(&self, run: &RunRecord) -> Result<(), LedgerError> {
+        self.ledger("create_run", "", self.port.create_run(run)).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<RunRecord, LedgerError> {
+        self.ledger("run", "", self.port.run(id)).await
+    }
+
+    async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError> {
+        self.ledger("replace_run", "", self.port.replace_run(run)).await
+    }
+
+    async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
+        self.ledger("claim_worker", &worker.index.to_string(), self.port.claim_worker(worker)).await
+    }
+
+    async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
+        self.ledger("replace_worker", &worker.index.to_string(), self.port.replace_worker(worker)).await
+    }
+
+    async fn workers(&self, run: &RunId) -> Result<Vec<WorkerRecord>, LedgerError> {
+        self.ledger("workers", "", self.port.workers(run)).await
+    }
+
+    async fn conclude(&self, run: &RunId, verdict: &Verdict) -> Result<Verdict, LedgerError> {
+        self.ledger("conclude", "", self.port.conclude(run, verdict)).await
+    }
+
+    async fn verdict(&self, run: &RunId) -> Result<Option<Verdict>, LedgerError> {
+        self.ledger("verdict", "", self.port.verdict(run)).await
+    }
+
+    async fn latest_runs(&self, limit: usize) -> Result<Vec<RunSummary>, LedgerError> {
+        self.ledger("latest_runs", "", self.port.latest_runs(limit)).await
+    }
+}

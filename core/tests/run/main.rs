@@ -1,0 +1,12 @@
+//! Whole runs with fakes of everything outside, in virtual time: one behaviour a test.
+
+mod aggregators;
+mod hooks;
+mod k6_failures;
+mod launches;
+mod ledger_faults;
+mod losses;
+mod scene;
+mod stops;
+mod store_faults;
+mod usual;

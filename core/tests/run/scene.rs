@@ -1,0 +1,315 @@
+//! A run with fakes of everything outside.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use lambdaload_core::{
+    ids::{RunId, WorkerIndex},
+    lifecycle::{Abort, AbortCause},
+    live::LiveState,
+    plan::{Machine, Request, Workers},
+    ports::{Ledger, ObjectStore},
+    records::RunRecord,
+    run::{
+        Ports, WatchPorts,
+        abort::abort,
+        aggregate::{AggregateError, aggregate},
+        prepare::{Prepared, Source, prepare},
+        start::{StartError, start},
+        work::WorkPorts,
+    },
+    testing::{
+        clock::{Task, VirtualTime, run_virtual},
+        faulty::{Faults, Faulty},
+        fleet::{Launch, VirtualFleet},
+        generator::{Event, K6Script, ScriptedK6},
+        ledger::MemoryLedger,
+        store::MemoryStore,
+    },
+    verdict::{Reason, ReasonCode, Verdict},
+};
+
+/// Seconds of virtual time.
+pub(crate) const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The worker that people call so.
+pub(crate) const fn worker(number: u32) -> WorkerIndex {
+    WorkerIndex(number - 1)
+}
+
+/// What a script does to make traffic: ten requests a second, of which the slowest take 100 ms.
+pub(crate) fn traffic(mut script: K6Script) -> K6Script {
+    for tenth in 0..100_u32 {
+        let at = Duration::from_millis(u64::from(tenth) * 100 + 50);
+        let tags = format!(r#"{{"name":"page {}","status":"200","expected_response":"true"}}"#, tenth % 3);
+        script = script
+            .sample(at, "http_reqs", 1.0, &tags)
+            .sample(at, "http_req_duration", f64::from(tenth + 1), &tags)
+            .sample(at, "http_req_failed", 0.0, &tags)
+            .sample(at, "iterations", 1.0, "{}");
+    }
+    script
+}
+
+/// What is to be run, and what is wrong with the world.
+pub(crate) struct Test {
+    /// What each worker's k6 does.
+    pub(crate) scripts: Vec<K6Script>,
+    /// The script's thresholds as JSON.
+    pub(crate) thresholds: &'static str,
+    /// How long the scenarios last by their options.
+    pub(crate) duration: Duration,
+    /// Launches that go otherwise.
+    pub(crate) launches: Vec<(WorkerIndex, Launch)>,
+    /// Whether the fleet knows nothing of workers that have gone.
+    pub(crate) blind: bool,
+    /// Whether the ledger's first answers are out of date.
+    pub(crate) stale: bool,
+    /// Microseconds by which the clocks of workers are fast.
+    pub(crate) fast_clocks: BTreeMap<WorkerIndex, i64>,
+}
+
+impl Test {
+    /// A run of so many workers, in which nothing goes wrong, without thresholds.
+    pub(crate) fn of(workers: usize) -> Self {
+        Self {
+            scripts: vec![traffic(K6Script::default()); workers],
+            thresholds: "{}",
+            duration: seconds(10),
+            launches: Vec::new(),
+            blind: false,
+            stale: false,
+            fast_clocks: BTreeMap::new(),
+        }
+    }
+
+    /// Changes what one worker's k6 does.
+    pub(crate) fn with(mut self, number: usize, change: impl FnOnce(&mut K6Script)) -> Self {
+        change(&mut self.scripts[number - 1]);
+        self
+    }
+
+    /// Lets a launch go otherwise.
+    pub(crate) fn with_launch(mut self, number: u32, launch: Launch) -> Self {
+        self.launches.push((worker(number), launch));
+        self
+    }
+
+    /// Plays a scene of this test in virtual time.
+    pub(crate) fn play<T>(self, scene: impl AsyncFnOnce(&Scene) -> T) -> T {
+        run_virtual(|time| async move { scene(&Scene::new(self, &time)).await })
+    }
+
+    /// Runs to the verdict, and until all workers have left.
+    pub(crate) fn verdict(self) -> Verdict {
+        self.play(async |scene| scene.verdict().await)
+    }
+}
+
+/// The faults of whoever has these ports.
+#[derive(Clone, Default)]
+pub(crate) struct PortFaults {
+    pub(crate) store: Arc<Faults>,
+    pub(crate) ledger: Arc<Faults>,
+}
+
+/// A test that is being played.
+pub(crate) struct Scene {
+    pub(crate) time: VirtualTime,
+    pub(crate) id: RunId,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) ledger: Arc<MemoryLedger>,
+    pub(crate) k6: ScriptedK6,
+    pub(crate) fleet: Arc<VirtualFleet>,
+    /// The ports of whoever starts and aggregates.
+    pub(crate) ports: Ports,
+    pub(crate) aggregator_faults: PortFaults,
+    worker_faults: BTreeMap<WorkerIndex, PortFaults>,
+    workers: u32,
+}
+
+impl Scene {
+    fn new(test: Test, time: &VirtualTime) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let ledger = Arc::new(if test.stale { MemoryLedger::stale() } else { MemoryLedger::default() });
+        let options = format!(
+            r#"{{"scenarios":{{"default":{{"executor":"constant-vus","vus":64,"duration":"{0}ms"}}}},
+                "thresholds":{1},"totalDuration":"{0}ms","maxVUs":64}}"#,
+            test.duration.as_millis(),
+            test.thresholds,
+        );
+        let workers = u32::try_from(test.scripts.len()).expect("a few");
+        let k6 = ScriptedK6::new(time, test.scripts, &options);
+        let faulty_store = |faults: &PortFaults| -> Arc<dyn ObjectStore> {
+            let store: Arc<dyn ObjectStore> = store.clone();
+            Arc::new(Faulty::new(store, faults.store.clone(), time.clone()))
+        };
+        let faulty_ledger = |faults: &PortFaults| -> Arc<dyn Ledger> {
+            let ledger: Arc<dyn Ledger> = ledger.clone();
+            Arc::new(Faulty::new(ledger, faults.ledger.clone(), time.clone()))
+        };
+        let worker_faults: BTreeMap<_, _> =
+            (0..workers).map(|index| (WorkerIndex(index), PortFaults::default())).collect();
+        let work_ports = worker_faults.iter().map(|(index, faults)| {
+            let clock = time.wrong_clock(test.fast_clocks.get(index).copied().unwrap_or(0));
+            let ports = WorkPorts {
+                clock: clock.clone(),
+                store: faulty_store(faults),
+                ledger: faulty_ledger(faults),
+                generator: Arc::new(k6.on(clock)),
+            };
+            (*index, ports)
+        });
+        let mut fleet = VirtualFleet::new(time, work_ports.collect());
+        for (index, launch) in test.launches {
+            fleet = fleet.with_launch(index, launch);
+        }
+        let fleet = Arc::new(if test.blind { fleet.blind() } else { fleet });
+        let aggregator_faults = PortFaults::default();
+        let ports = Ports {
+            clock: time.clock(),
+            store: faulty_store(&aggregator_faults),
+            ledger: faulty_ledger(&aggregator_faults),
+            fleet: fleet.clone(),
+        };
+        let id = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id");
+        Self { time: time.clone(), id, store, ledger, k6, fleet, ports, aggregator_faults, worker_faults, workers }
+    }
+
+    /// What goes wrong with the ports of one worker.
+    pub(crate) fn faults_of(&self, number: u32) -> &PortFaults {
+        &self.worker_faults[&worker(number)]
+    }
+
+    /// Adds the same fault to the stores, or ledgers, of everybody.
+    pub(crate) fn everybodys_faults(&self) -> impl Iterator<Item = &PortFaults> {
+        self.worker_faults.values().chain([&self.aggregator_faults])
+    }
+
+    /// Plans the run.
+    pub(crate) async fn prepare(&self) -> Prepared {
+        let request = Request {
+            script: "test.js".into(),
+            name: None,
+            note: None,
+            tags: BTreeMap::new(),
+            workers: Workers::Exactly(self.workers),
+            no_thresholds: false,
+            trend_stats: None,
+            time_unit: None,
+        };
+        let source = Source::Script { path: "test.js".into(), env: Vec::new() };
+        let machine = Machine { cores: 4, open_files: 1024 };
+        prepare(&self.k6, source, request, machine).await.expect("prepares")
+    }
+
+    /// Plans and starts the run.
+    pub(crate) async fn try_to_start(&self) -> Result<(), StartError> {
+        start(&self.ports, self.id.clone(), self.prepare().await).await
+    }
+
+    /// Plans and starts the run.
+    pub(crate) async fn start(&self) {
+        self.try_to_start().await.expect("starts");
+    }
+
+    /// Aggregates the run to its end.
+    pub(crate) async fn aggregate(&self) -> Result<Verdict, AggregateError> {
+        aggregate(&self.ports, &self.id, "0.1.0", &mut |_| {}).await
+    }
+
+    /// Starts, aggregates, and waits until all workers have left.
+    pub(crate) async fn verdict(&self) -> Verdict {
+        self.start().await;
+        let verdict = self.aggregate().await.expect("a verdict");
+        self.fleet.all_over().await;
+        verdict
+    }
+
+    /// Aggregates beside what else goes on.
+    pub(crate) fn aggregator(&self) -> Aggregator {
+        let (ports, id) = (self.ports.clone(), self.id.clone());
+        let outcome = Arc::new(Mutex::new(None));
+        let live = Arc::new(Mutex::new(Vec::new()));
+        let (set_outcome, add_live) = (outcome.clone(), live.clone());
+        let task = self.time.spawn(async move {
+            let mut on_live = |state: &LiveState| add_live.lock().expect("whole").push(state.clone());
+            let aggregated = aggregate(&ports, &id, "0.1.0", &mut on_live).await;
+            *set_outcome.lock().expect("whole") = Some(aggregated.map_err(|error| error.to_string()));
+        });
+        Aggregator { task, outcome, live, time: self.time.clone() }
+    }
+
+    /// Returns at this moment of virtual time.
+    pub(crate) async fn at(&self, moment: Duration) {
+        self.time.sleep(moment.saturating_sub(self.time.elapsed())).await;
+    }
+
+    /// A person stops the run.
+    pub(crate) async fn stop(&self, at_once: bool) {
+        let abort_by_user = Abort { cause: AbortCause::User, message: "stopped by a person".into(), at_once };
+        abort(&*self.ports.ledger, &self.id, abort_by_user).await.expect("stops");
+    }
+
+    /// The ports of whoever looks on.
+    pub(crate) fn watch_ports(&self) -> WatchPorts {
+        let Ports { clock, store, ledger, .. } = self.ports.clone();
+        WatchPorts { clock, store, ledger }
+    }
+
+    /// The run as it is.
+    pub(crate) fn run(&self) -> RunRecord {
+        self.ledger.peek(&self.id).expect("recorded")
+    }
+
+    /// When an event happened to the k6 of each worker.
+    pub(crate) fn when(&self, is_it: impl Fn(&Event) -> bool) -> Vec<(Duration, u32)> {
+        let journal = self.k6.journal().into_iter().filter(|(_, _, event)| is_it(event));
+        journal.map(|(at, index, _)| (at, index.number())).collect()
+    }
+
+    /// Workers to whose k6 an event happened, in the order in which it did.
+    pub(crate) fn whose(&self, event: &Event) -> Vec<u32> {
+        self.when(|e| e == event).into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+/// An aggregator that can be killed.
+pub(crate) struct Aggregator {
+    pub(crate) task: Task,
+    outcome: Arc<Mutex<Option<Result<Verdict, String>>>>,
+    live: Arc<Mutex<Vec<LiveState>>>,
+    time: VirtualTime,
+}
+
+impl Aggregator {
+    /// What it came to, once it has.
+    pub(crate) async fn outcome(&self) -> Result<Verdict, String> {
+        loop {
+            if let Some(outcome) = self.outcome.lock().expect("whole").clone() {
+                return outcome;
+            }
+            self.time.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What it showed so far.
+    pub(crate) fn live(&self) -> Vec<LiveState> {
+        self.live.lock().expect("whole").clone()
+    }
+}
+
+/// The reasons of one kind.
+pub(crate) fn reasons(verdict: &Verdict, code: ReasonCode) -> Vec<&Reason> {
+    verdict.reasons.iter().filter(|reason| reason.code == code).collect()
+}
+
+/// The kinds of all reasons.
+pub(crate) fn codes(verdict: &Verdict) -> Vec<ReasonCode> {
+    verdict.reasons.iter().map(|reason| reason.code).collect()
+}

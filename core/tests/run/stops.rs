@@ -1,0 +1,256 @@
+//! Runs that are stopped before their time: by the script, a threshold, or a person.
+
+use std::time::Duration;
+
+use lambdaload_core::{
+    k6::exit::ProcessExit,
+    lifecycle::{Abort, AbortCause},
+    run::{UpdateError, abort::abort},
+    testing::generator::{Event, Hook, ScriptEnd},
+    verdict::{Outcome, ReasonCode},
+};
+
+use crate::{
+    scene::{Scene, Test, codes, seconds},
+    usual::HOLDS,
+};
+
+/// A run of five minutes, so that whoever ends early was stopped.
+fn long(workers: usize) -> Test {
+    let test = Test { duration: seconds(300), ..Test::of(workers) };
+    (1..=workers).fold(test, |test, number| test.with(number, |k6| k6.lasts = seconds(300)))
+}
+
+fn all_ended_before(scene: &Scene, workers: usize, moment: Duration) {
+    let ended = scene.when(|event| *event == Event::IterationsEnded);
+    assert!(ended.len() == workers && ended.iter().all(|(at, _)| *at < moment), "{ended:?}");
+}
+
+#[test]
+fn a_script_that_aborts_the_test_stops_all_workers() {
+    for number in [1, 3] {
+        let test = long(4).with(number, |k6| (k6.lasts, k6.end) = (seconds(5), ScriptEnd::Abort));
+        test.play(async |scene| {
+            let verdict = scene.verdict().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 108), "{:?}", verdict.reasons);
+            assert_eq!((verdict.status.as_str(), codes(&verdict)), ("aborted (by script)", vec![ReasonCode::Script]));
+            assert_eq!(verdict.reasons[0].worker.map(|w| w as usize), Some(number));
+            all_ended_before(scene, 4, seconds(10));
+            assert_eq!(scene.whose(&Event::Teardown), [1]);
+            assert_eq!(verdict.samples.read, verdict.samples.merged);
+        });
+    }
+}
+
+#[test]
+fn a_script_that_calls_the_test_failed_lets_all_run_to_the_end() {
+    for number in [1, 3] {
+        let test = Test { thresholds: HOLDS, ..Test::of(4) }.with(number, |k6| k6.end = ScriptEnd::Fail);
+        test.with(2, |k6| k6.lasts = seconds(15)).play(async |scene| {
+            let verdict = scene.verdict().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 110), "{:?}", verdict.reasons);
+            assert_eq!((verdict.status.as_str(), codes(&verdict)), ("finished", vec![ReasonCode::Script]));
+            assert_eq!(scene.when(|event| matches!(event, Event::Stopped)), []);
+            let ended = scene.when(|event| *event == Event::IterationsEnded);
+            assert_eq!(ended.last().map(|(_, number)| *number), Some(2));
+        });
+    }
+}
+
+const ABORTS: &str = r#"{"http_req_duration":[{"threshold":"max<30","abortOnFail":true}]}"#;
+const ABORTS_LATER: &str =
+    r#"{"http_req_duration":[{"threshold":"max<30","abortOnFail":true,"delayAbortEval":"8s"}]}"#;
+
+#[test]
+fn a_threshold_that_aborts_stops_all_workers() {
+    Test { thresholds: ABORTS, ..long(4) }.play(async |scene| {
+        let verdict = scene.verdict().await;
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 99), "{:?}", verdict.reasons);
+        assert_eq!(verdict.status, "aborted (by threshold)");
+        assert_eq!(codes(&verdict), [ReasonCode::ThresholdCrossed]);
+        // It is crossed three seconds after the start at two.
+        all_ended_before(scene, 4, seconds(9));
+        assert_eq!(scene.whose(&Event::Teardown), [1]);
+    });
+}
+
+#[test]
+fn a_threshold_aborts_only_after_its_delay() {
+    Test { thresholds: ABORTS_LATER, ..long(2) }.play(async |scene| {
+        let verdict = scene.verdict().await;
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 99));
+        assert!(verdict.thresholds[0].first_crossed_ms.is_some_and(|ms| ms < 6_000));
+        let [(resumed_at, _), ..] = scene.when(|event| *event == Event::Resumed)[..] else { panic!("not resumed") };
+        let [(ended_at, _), ..] = scene.when(|event| *event == Event::IterationsEnded)[..] else { panic!("not ended") };
+        assert!((seconds(8)..seconds(11)).contains(&(ended_at - resumed_at)), "{resumed_at:?} {ended_at:?}");
+    });
+}
+
+#[test]
+fn a_run_that_a_threshold_has_stopped_stays_failed_though_the_threshold_holds_in_the_end() {
+    // The mean falls below the limit with what comes in after the decision.
+    let high_then_low = r#"{"http_req_waiting":[{"threshold":"avg<50","abortOnFail":true}]}"#;
+    let test = (1..=2).fold(Test { thresholds: high_then_low, ..long(2) }, |test, number| {
+        test.with(number, |k6| {
+            *k6 = (0..4000_u32).fold(k6.clone(), |k6, i| {
+                let (at, value) = if i < 100 { (3_000, 1_000.0) } else { (4_300 + i / 8, 0.0) };
+                k6.sample(Duration::from_millis(at.into()), "http_req_waiting", value, "{}")
+            });
+        })
+    });
+    let verdict = test.verdict();
+    assert!(verdict.thresholds[0].passed, "the test has to be tuned: {:?}", verdict.thresholds);
+    assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 99));
+    assert_eq!(codes(&verdict), [ReasonCode::ThresholdCrossed]);
+}
+
+#[test]
+fn a_run_that_a_person_stops_is_judged_on_what_was_measured() {
+    for (thresholds, outcome) in [("{}", Outcome::NoThresholds), (r#"{"http_reqs":["count>10"]}"#, Outcome::Passed), (r#"{"http_reqs":["count>399"]}"#, Outcome::Failed)] {
+        Test { thresholds, ..long(4) }.play(async |scene| {
+            scene.start().await;
+            let aggregator = scene.aggregator();
+            scene.at(seconds(6)).await;
+            scene.stop(false).await;
+            let verdict = aggregator.outcome().await.expect("a verdict");
+            scene.fleet.all_over().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (outcome, 105), "{:?}", verdict.reasons);
+            assert_eq!(verdict.status, "aborted (by user)");
+            assert_eq!(verdict.reasons[0].code, ReasonCode::Stopped);
+            assert!(verdict.reasons[0].message.contains("after 4s of 5m"), "{:?}", verdict.reasons);
+            assert!(verdict.workers.iter().all(|w| w.failure.is_none()));
+            assert_eq!(verdict.samples.read, verdict.samples.merged);
+            all_ended_before(scene, 4, seconds(9));
+            assert_eq!(scene.whose(&Event::Teardown), [1]);
+        });
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_at_once_is_killed() {
+    for cut in [false, true] {
+        let test = (1..=3).fold(long(3), |test, number| test.with(number, |k6| k6.is_cut_when_killed = cut));
+        test.play(async |scene| {
+            scene.start().await;
+            let aggregator = scene.aggregator();
+            scene.at(seconds(6)).await;
+            scene.stop(true).await;
+            let verdict = aggregator.outcome().await.expect("a verdict");
+            scene.fleet.all_over().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::NoThresholds, 105), "{:?}", verdict.reasons);
+            let mut killed = scene.whose(&Event::Killed);
+            killed.sort_unstable();
+            assert_eq!(killed, [1, 2, 3]);
+            assert_eq!(scene.whose(&Event::Teardown), [0; 0]);
+            assert!(scene.time.elapsed() < seconds(9), "{:?}", scene.time.elapsed());
+        });
+    }
+}
+
+#[test]
+fn a_second_stop_hurries_the_first() {
+    let teardown = Hook::Returns(seconds(50), "null".into());
+    long(2).with(1, |k6| k6.teardown = teardown).play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        scene.at(seconds(6)).await;
+        scene.stop(false).await;
+        scene.at(seconds(10)).await;
+        assert_eq!(scene.whose(&Event::Killed), [0; 0]);
+        scene.stop(true).await;
+        let verdict = aggregator.outcome().await.expect("a verdict");
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::NoThresholds, 105), "{:?}", verdict.reasons);
+        assert_eq!(scene.whose(&Event::Killed), [1]);
+        assert!(scene.time.elapsed() < seconds(13), "{:?}", scene.time.elapsed());
+    });
+}
+
+#[test]
+fn a_k6_that_does_not_stop_when_it_is_told_to_is_killed() {
+    for number in [1, 2] {
+        let test = long(2).with(number, |k6| (k6.ignores_interrupt, k6.ignores_stop) = (true, true));
+        test.play(async |scene| {
+            scene.start().await;
+            let aggregator = scene.aggregator();
+            scene.at(seconds(6)).await;
+            scene.stop(false).await;
+            let verdict = aggregator.outcome().await.expect("a verdict");
+            scene.fleet.all_over().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 105), "{:?}", verdict.reasons);
+            assert_eq!(scene.whose(&Event::Killed), [u32::try_from(number).expect("small")]);
+            assert!(scene.time.elapsed() < seconds(30), "{:?}", scene.time.elapsed());
+        });
+    }
+}
+
+#[test]
+fn a_first_k6_that_does_not_stop_through_rest_is_interrupted() {
+    long(2).with(1, |k6| k6.ignores_stop = true).play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        scene.at(seconds(6)).await;
+        scene.stop(false).await;
+        let verdict = aggregator.outcome().await.expect("a verdict");
+        assert_eq!(verdict.exit_code, 105);
+        assert_eq!(scene.when(|event| *event == Event::Exited(ProcessExit::Code(105))).len(), 2);
+        assert!(scene.time.elapsed() < seconds(20), "{:?}", scene.time.elapsed());
+    });
+}
+
+#[test]
+fn the_first_cause_stays() {
+    let test = long(3).with(2, |k6| (k6.lasts, k6.end) = (seconds(5), ScriptEnd::Abort));
+    test.with(1, |k6| k6.teardown = Hook::Returns(seconds(5), "null".into())).play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        scene.at(seconds(9)).await;
+        scene.stop(false).await;
+        let verdict = aggregator.outcome().await.expect("a verdict");
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 108));
+        assert_eq!(verdict.status, "aborted (by script)");
+    });
+}
+
+#[test]
+fn a_run_that_is_stopped_before_its_start_measures_nothing_and_never_passes() {
+    // Before workers have claimed, while they get ready, and between the writing of T0 and T0.
+    for at in [0, 500, 1_250, 1_500] {
+        Test { thresholds: r#"{"http_req_duration":["p(95)<99"]}"#, ..Test::of(3) }.play(async |scene| {
+            scene.start().await;
+            let aggregator = scene.aggregator();
+            scene.at(Duration::from_millis(at)).await;
+            scene.stop(false).await;
+            let verdict = aggregator.outcome().await.expect("a verdict");
+            scene.fleet.all_over().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 105), "{at}: {:?}", verdict.reasons);
+            assert_eq!((verdict.status.as_str(), codes(&verdict)), ("aborted (by user)", vec![ReasonCode::Stopped]), "{at}: {:?}", verdict.reasons);
+            assert_eq!(scene.whose(&Event::Resumed), [0; 0], "{at}");
+            assert!(scene.time.elapsed() < seconds(5), "{at}: {:?}", scene.time.elapsed());
+        });
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_while_it_tears_down_ends_as_it_would_have() {
+    let teardown = Hook::Returns(seconds(8), "null".into());
+    Test { thresholds: HOLDS, ..Test::of(4) }.with(1, |k6| k6.teardown = teardown).play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        scene.at(seconds(16)).await;
+        scene.stop(false).await;
+        let verdict = aggregator.outcome().await.expect("a verdict");
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Passed, 105), "{:?}", verdict.reasons);
+        assert_eq!(scene.whose(&Event::Teardown), [1]);
+    });
+}
+
+#[test]
+fn a_run_that_is_concluded_cannot_be_stopped() {
+    Test::of(2).play(async |scene| {
+        let verdict = scene.verdict().await;
+        let by_user = Abort { cause: AbortCause::User, message: "late".into(), at_once: true };
+        let outcome = abort(&*scene.ports.ledger, &scene.id, by_user).await;
+        assert!(matches!(outcome, Err(UpdateError::Illegal(_))), "{outcome:?}");
+        assert_eq!(scene.aggregate().await.expect("the same"), verdict);
+    });
+}
