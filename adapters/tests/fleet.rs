@@ -125,6 +125,9 @@ async fn killing_all_takes_their_children_too_and_all_are_gone_after_it() {
     let gone = fleet.gone().await;
     assert!(gone.len() == 2 && gone.iter().all(|loss| loss.message.contains("killed by signal 9")), "{gone:?}");
     // Nobody may be there to collect the dead sleeper, so it may still have an id.
-    let state = fs::read_to_string(format!("/proc/{sleeper}/stat")).unwrap_or_default();
-    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    let state = || fs::read_to_string(format!("/proc/{sleeper}/stat")).unwrap_or_default();
+    while !(state().is_empty() || state().contains(") Z ")) {
+        assert!(Instant::now() < deadline, "{}", state());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

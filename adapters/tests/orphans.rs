@@ -9,7 +9,7 @@ mod common;
 
 use std::{
     env, fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -38,9 +38,11 @@ fn role(name: &str) -> [String; 5] {
     [program, "--exact".into(), name.into(), "--ignored".into(), "--nocapture".into()]
 }
 
-fn variables(folder: &Path) -> [String; 2] {
+fn variables(folder: &Path) -> [String; 3] {
     let k6 = env::var_os(K6_VARIABLE).map_or_else(k6_path, PathBuf::from);
-    [format!("{K6_VARIABLE}={}", k6.display()), format!("{FOLDER_VARIABLE}={}", folder.display())]
+    let folder = folder.display();
+    // Whatever they leave behind goes with the folder.
+    [format!("{K6_VARIABLE}={}", k6.display()), format!("{FOLDER_VARIABLE}={folder}"), format!("TMPDIR={folder}")]
 }
 
 #[test]
@@ -81,9 +83,8 @@ fn owner() {
 }
 
 fn say(what: &str) {
-    use std::io::Write as _;
     // Not println: a test's output is captured, and this is meant for another process.
-    let _ = writeln!(std::io::stdout(), "\n{what}");
+    let _ = writeln!(io::stdout(), "\n{what}");
 }
 
 /// A fleet whose workers all run k6.
@@ -115,32 +116,21 @@ fn start_role(name: &str, ready: &str, folder: &Path) -> Child {
     child
 }
 
-/// Processes that live and whose environment names the folder: the roles, and with `k6` the k6 processes, by their archive.
-fn living(folder: &Path, k6: &[u32]) -> Vec<u32> {
-    let name = folder.display().to_string();
-    let carries = |pid: &u32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        String::from_utf8_lossy(&environment).contains(&name) || (k6.contains(pid) && !environment.is_empty())
+/// The names of processes that live and whose environment names the folder: all roles and their k6.
+fn living(folder: &Path) -> Vec<String> {
+    let folder = folder.display().to_string();
+    let name = |entry: io::Result<fs::DirEntry>| {
+        let process = entry.ok()?.path();
+        // Of the dead that nobody has collected yet, and of other users' processes, nothing can be read.
+        let environment = fs::read(process.join("environ")).ok()?;
+        let is_ours = String::from_utf8_lossy(&environment).contains(&folder);
+        is_ours.then(|| fs::read_to_string(process.join("comm")).unwrap_or_default().trim().to_owned())
     };
-    fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(carries)
-        .collect()
+    fs::read_dir("/proc").expect("/proc").filter_map(name).collect()
 }
 
-/// The k6 processes that were started by one of these.
-fn k6_of(parents: &[u32]) -> Vec<u32> {
-    let is_k6 = |pid: &u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let Some((_, rest)) = stat.split_once("(k6) ") else { return false };
-        rest.split(' ').nth(1).and_then(|parent| parent.parse().ok()).is_some_and(|parent| parents.contains(&parent))
-    };
-    fs::read_dir("/proc")
-        .expect("/proc")
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(is_k6)
-        .collect()
+fn living_k6(folder: &Path) -> usize {
+    living(folder).iter().filter(|name| *name == "k6").count()
 }
 
 async fn eventually(what: &str, mut is_so: impl FnMut() -> bool, found: impl Fn() -> String) {
@@ -152,50 +142,45 @@ async fn eventually(what: &str, mut is_so: impl FnMut() -> bool, found: impl Fn(
 }
 
 /// Nothing of a folder's roles lives any more.
-async fn all_end(folder: &Path, k6: &[u32]) {
-    let found = || format!("{:?}", living(folder, k6));
-    eventually("all have ended", || living(folder, k6).is_empty(), found).await;
+async fn all_end(folder: &Path) {
+    eventually("all have ended", || living(folder).is_empty(), || format!("{:?}", living(folder))).await;
 }
 
 #[tokio::test]
 async fn k6_does_not_outlive_a_worker_that_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let mut worker = start_role("worker", "k6 runs", folder.path());
-    let k6 = k6_of(&living(folder.path(), &[]));
-    assert_eq!(k6.len(), 1);
+    assert_eq!((living_k6(folder.path()), living(folder.path()).len()), (1, 2));
     worker.kill().unwrap();
     worker.wait().unwrap();
-    all_end(folder.path(), &k6).await;
+    all_end(folder.path()).await;
 }
 
 #[tokio::test]
 async fn nothing_outlives_the_owner_of_a_fleet_that_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let mut owner = start_role("owner", "workers run", folder.path());
-    let k6 = k6_of(&living(folder.path(), &[]));
-    assert_eq!((k6.len(), living(folder.path(), &[]).len()), (2, 3));
+    assert_eq!((living_k6(folder.path()), living(folder.path()).len()), (2, 5));
     owner.kill().unwrap();
     owner.wait().unwrap();
-    all_end(folder.path(), &k6).await;
+    all_end(folder.path()).await;
 }
 
 #[tokio::test]
 async fn killing_all_workers_ends_their_k6() {
     let folder = tempfile::tempdir().unwrap();
     let fleet = fleet(folder.path()).await;
-    let k6 = k6_of(&living(folder.path(), &[]));
-    assert_eq!(k6.len(), 2);
+    assert_eq!(living_k6(folder.path()), 2);
     fleet.kill_all().await;
     assert_eq!(fleet.gone().await.len(), 2);
-    all_end(folder.path(), &k6).await;
+    all_end(folder.path()).await;
 }
 
 #[tokio::test]
 async fn dropping_the_fleet_ends_all() {
     let folder = tempfile::tempdir().unwrap();
     let fleet = fleet(folder.path()).await;
-    let k6 = k6_of(&living(folder.path(), &[]));
-    assert_eq!(k6.len(), 2);
+    assert_eq!(living_k6(folder.path()), 2);
     drop(fleet);
-    all_end(folder.path(), &k6).await;
+    all_end(folder.path()).await;
 }

@@ -82,7 +82,8 @@ pub(crate) enum Command {
 /// A test and how to run it. `plan` takes the same as `run`, so that one word can be put in place of the other.
 #[derive(Debug, Default, Args)]
 pub(crate) struct TestArgs {
-    /// A k6 script (.js, .ts) or an archive that `k6 archive` made [default: `script` of lambdaload.toml, else script.js]
+    /// A k6 script (.js, .ts) or an archive that `k6 archive` made [default: `script` of lambdaload.toml, else
+    /// script.js]
     pub(crate) script: Option<PathBuf>,
     /// How many workers share the test: a number, or `auto` for what the test and the machine are good for
     /// [env: LAMBDALOAD_WORKERS] [default: auto]

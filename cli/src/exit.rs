@@ -13,7 +13,8 @@ pub(crate) const OK: i32 = code::OK;
 pub(crate) const USAGE: i32 = 2;
 /// The measurement cannot be believed.
 pub(crate) const VERDICT_INVALID: i32 = judge::INVALID;
-/// What a run needs is missing or broke: k6, the folder, the ledger, a worker's start. k6 uses it for a failed cloud run.
+/// What a run needs is missing or broke: k6, the folder, the ledger, a worker's start. k6 uses it for a failed cloud
+/// run.
 pub(crate) const INFRASTRUCTURE: i32 = 97;
 /// What was asked for is not valid; nothing was started.
 pub(crate) const NOT_VALID: i32 = code::INVALID_CONFIG;

@@ -59,6 +59,11 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     if text.contains(steers) { text.replace(steers, "\u{fffd}").into() } else { text.into() }
 }
 
+/// The same on one line, for what stands in a table or a block.
+pub(crate) fn one_line(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], " ")
+}
+
 /// Where bytes leave the program.
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
@@ -149,6 +154,7 @@ mod tests {
     #[test]
     fn nothing_from_elsewhere_steers_the_terminal() {
         assert_eq!(harmless("\u{1b}[2Jgone\n\tä"), "\u{fffd}[2Jgone\n\tä");
+        assert_eq!(one_line("a\r\nb\tc"), "a\u{fffd} b c");
     }
 
     #[test]

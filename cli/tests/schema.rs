@@ -1,7 +1,7 @@
 //! The published schema of a verdict, `schema/verdict.schema.json`, is that of the code, and means what it says.
 //!
-//! `UPDATE_SCHEMA=1 cargo test -p lambdaload --test schema` writes it anew. A field may be added; one that was renamed or
-//! removed breaks whoever reads verdicts.
+//! `UPDATE_SCHEMA=1 cargo test -p lambdaload --test schema` writes it anew. A field may be added; one that was renamed
+//! or removed breaks whoever reads verdicts.
 
 #![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 

@@ -183,7 +183,7 @@ pub enum GeneratorError {
     #[error("{0}")]
     NotFound(String),
     /// k6 refused, with its exit code and what it said.
-    #[error("{}", .log.join("\n"))]
+    #[error("{}", words_of(*exit, log))]
     Refused {
         /// How it ended.
         exit: ProcessExit,
@@ -199,6 +199,11 @@ pub enum GeneratorError {
         #[source]
         cause: Cause,
     },
+}
+
+/// What k6 said when it ended, or what its end means if it said nothing.
+fn words_of(exit: ProcessExit, log: &[String]) -> String {
+    if log.is_empty() { format!("k6 {} and gave no reason", exit.meaning()) } else { log.join("\n") }
 }
 
 /// How k6 is started on one segment.

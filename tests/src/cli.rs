@@ -108,6 +108,32 @@ impl Running {
         signal(self.pid(), name);
     }
 
+    /// Waits until `fact` gives something.
+    ///
+    /// # Panics
+    /// With all it has said, when the command ends before that.
+    pub fn wait_for<T>(mut self, what: &str, mut fact: impl FnMut(&Self) -> Option<T>) -> (Self, T) {
+        let start = Instant::now();
+        loop {
+            if let Some(value) = fact(&self) {
+                return (self, value);
+            }
+            let ended = self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_some()));
+            if ended || start.elapsed() > DEADLINE {
+                self.signal_if_alive("KILL");
+                let said = self.wait();
+                panic!("waited {:?} for {what}; the command said: {said:#?}", start.elapsed());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal_if_alive(&self, name: &str) {
+        if is_alive(self.pid()) {
+            self.signal(name);
+        }
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Said {
         let child = self.child.take().expect("is running");

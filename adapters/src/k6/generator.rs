@@ -9,7 +9,10 @@ use std::{
 
 use async_trait::async_trait;
 use lambdaload_core::{
-    k6::{exit::ProcessExit, version::K6Version},
+    k6::{
+        exit::{ProcessExit, code},
+        version::K6Version,
+    },
     ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator},
 };
 use rustix::process::Signal;
@@ -75,14 +78,10 @@ impl K6 {
         }
         let exit = process.exited().await;
         log.read_to_end().await;
-        if exit == ProcessExit::Code(0) {
-            return Ok(bytes);
+        match exit {
+            ProcessExit::Code(code::OK) => Ok(bytes),
+            exit => Err(GeneratorError::Refused { exit, log: log.messages(Level::Error) }),
         }
-        let mut messages = log.messages(Level::Error);
-        if messages.is_empty() {
-            messages.push(format!("k6 {} and gave no reason ({exit})", exit.meaning()));
-        }
-        Err(GeneratorError::Refused { exit, log: messages })
     }
 
     async fn spawn(&self, command: Command) -> Result<(Process, crate::process::Output), GeneratorError> {
@@ -92,7 +91,7 @@ impl K6 {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => GeneratorError::NotFound(format!(
                     "{program} cannot be run: {error}. Name an executable k6 with --k6 or LAMBDALOAD_K6"
                 )),
-                _ => failed("starting k6", error),
+                _ => failed("starting k6", format!("{program}: {error}")),
             }
         })
     }

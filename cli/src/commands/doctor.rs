@@ -118,7 +118,8 @@ fn open_files() -> Check {
         number(limit.soft)
     );
     if limit.hard < FEW_OPEN_FILES {
-        let advice = "each VU holds at least one; raise the hard limit, for example `ulimit -Hn 65536` as root, or use more workers";
+        let advice =
+            "each VU holds at least one; raise the hard limit (`ulimit -Hn 65536` as root) or use more workers";
         Check::warning("open files", found, advice)
     } else {
         Check::ok("open files", found)

@@ -17,8 +17,8 @@ use crate::{args::WorkerArgs, error::Failure, exit, printer::Printer, signals::S
 /// Runs one worker. How it went stands in its record; the exit code only says whether it could be written.
 ///
 /// A worker that is told to end stops the whole run: without this worker the measurement is not complete, and all can
-/// still upload what they have. Being told again changes nothing (when whoever started the worker dies, the kernel tells
-/// it once for each of the dead process's threads); what is to end at once has to be killed.
+/// still upload what they have. Being told again changes nothing: when whoever started the worker dies, the kernel
+/// tells it once for each of the dead process's threads. What is to end at once has to be killed.
 pub(super) async fn worker(args: WorkerArgs, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
     let mut signals = Signals::listen()?;
     let run = RunId::parse(&args.run).map_err(|error| Failure::not_valid(error.to_string()))?;

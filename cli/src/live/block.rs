@@ -9,7 +9,7 @@ use lambdaload_core::{
 
 use super::words;
 use crate::{
-    printer::{Paint, harmless},
+    printer::{Paint, one_line},
     view::{numbers, table},
 };
 
@@ -46,7 +46,7 @@ fn labelled(label: &str, parts: &[String]) -> String {
 }
 
 fn head(state: &LiveState, frame: Frame) -> String {
-    let (name, id) = (frame.paint.bold(&harmless(&state.name)), frame.paint.dim(&numbers::short_id(&state.run)));
+    let (name, id) = (frame.paint.bold(&one_line(&state.name)), frame.paint.dim(&numbers::short_id(&state.run)));
     let before = format!(" {name}   {id}   {}", words::progress(state));
     let Some(elapsed) = state.elapsed_ms else { return before };
     let after = words::left(state).map(|left| format!("  eta {}", duration_words(left))).unwrap_or_default();
@@ -110,8 +110,8 @@ fn thresholds(state: &LiveState, frame: Frame) -> Vec<String> {
         let mark = if threshold.passed { frame.paint.green("✓") } else { frame.paint.red("✗") };
         let so_far = if threshold.passed { "" } else { "   so far" };
         vec![
-            format!(" {mark} {}", harmless(&threshold.key())),
-            harmless(&threshold.expression).into_owned(),
+            format!(" {mark} {}", one_line(&threshold.key())),
+            one_line(&threshold.expression),
             words::threshold_value(threshold) + so_far,
         ]
     };

@@ -66,7 +66,11 @@ impl Chart {
     pub(super) fn peak(&self, time: &TimeAxis) -> Option<String> {
         let line = self.lines.last()?;
         let values = line.values.iter().enumerate().filter_map(|(slice, value)| Some((slice, (*value)?)));
-        let (slice, highest) = values.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        // Of several equal ones the last in this order, and so the first in time.
+        let (slice, highest) = values.rev().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        if highest == 0.0 {
+            return Some("none".to_owned());
+        }
         let name = if self.lines.len() > 1 { format!("{} ", line.name) } else { String::new() };
         let at = time_label((slice as f64 * time.slice_seconds).floor());
         // Two decimals are what a person reads off a chart at most.
@@ -175,6 +179,8 @@ mod tests {
     #[test]
     fn the_peak_is_said_in_words() {
         assert_eq!(chart(&[Some(1.0), Some(2.345), None]).peak(&time(3)).as_deref(), Some("highest 2.35 at 2s"));
+        assert_eq!(chart(&[Some(2.0), Some(1.0), Some(2.0)]).peak(&time(3)).as_deref(), Some("highest 2 at 0s"));
+        assert_eq!(chart(&[Some(0.0)]).peak(&time(1)).as_deref(), Some("none"));
         assert_eq!(chart(&[None]).peak(&time(1)), None);
         assert!(!chart(&[None]).has_values());
     }

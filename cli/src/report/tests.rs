@@ -114,9 +114,3 @@ fn a_long_run_stays_small_and_many_workers_stay_folded() {
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
     assert!(page.contains("<details>"));
 }
-
-#[test]
-fn zz_write() {
-    std::fs::write("/tmp/report.html", page(&sample::verdict(), &sample::timeline())).unwrap();
-    std::fs::write("/tmp/report-invalid.html", page(&sample::incomplete(), &sample::timeline())).unwrap();
-}

@@ -68,7 +68,10 @@ impl FileSettings {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let place = before.map(|before| format!(", line {}", before.matches('\n').count() + 1)).unwrap_or_default();
-            Failure::not_valid(format!("{FILE_NAME}{place}: {}", error.message().replacen("unknown field", "unknown key", 1)))
+            Failure::not_valid(format!(
+                "{FILE_NAME}{place}: {}",
+                error.message().replacen("unknown field", "unknown key", 1)
+            ))
         })
     }
 }
@@ -127,8 +130,7 @@ mod tests {
     fn unknown_keys_are_named_with_the_known_ones() {
         let message = refused("script = \"a.js\"\nwrokers = 4\n");
         assert!(
-            message
-                .starts_with("lambdaload.toml, line 2: unknown key `wrokers`, expected one of `script`, `workers`"),
+            message.starts_with("lambdaload.toml, line 2: unknown key `wrokers`, expected one of `script`, `workers`"),
             "{message}"
         );
         assert!(message.contains("`summary-trend-stats`"), "{message}");

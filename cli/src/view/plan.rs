@@ -10,7 +10,7 @@ use lambdaload_core::{
 use serde::Serialize;
 
 use super::{numbers, table};
-use crate::printer::{Paint, harmless};
+use crate::printer::{Paint, one_line};
 
 /// Workers that are listed one by one before the rest becomes a number.
 const LISTED_WORKERS: u32 = 8;
@@ -31,12 +31,12 @@ pub(crate) fn render(plan: &Plan, detail: Detail, paint: Paint) -> String {
     let (size, hash) = (numbers::bytes(archive.size as f64), archive.hash.short());
     let mut text = format!(
         "{}   k6 v{}   archive {hash} ({size}, {files})\n",
-        paint.bold(&harmless(&plan.script)),
+        paint.bold(&one_line(&plan.script)),
         plan.k6_version
     );
     let mut add = |label: &str, lines: Vec<String>| text += &table::labelled(label, lines, paint);
     if plan.name != plan.script {
-        add("test", vec![harmless(&plan.name).into_owned()]);
+        add("test", vec![one_line(&plan.name)]);
     }
     add("scenarios", scenarios(plan));
     add("thresholds", vec![thresholds(plan)]);
@@ -92,7 +92,7 @@ fn part(plan: &Plan, index: WorkerIndex) -> WorkerPart {
 
 fn scenarios(plan: &Plan) -> Vec<String> {
     let row = |scenario: &PlannedScenario| {
-        let mut row = vec![harmless(&scenario.name).into_owned(), scenario.executor.clone(), scenario.shape.clone()];
+        let mut row = vec![one_line(&scenario.name), scenario.executor.clone(), scenario.shape.clone()];
         // VUs say it all where there is no arrival rate.
         row.extend(scenario.peak_rate.map(|_| format!("maxVUs {}", scenario.max_vus)));
         row
@@ -174,19 +174,14 @@ fn deadlines(plan: &Plan) -> String {
 
 /// What will make the numbers mean less than a person may think.
 pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
-    let is_latency = |threshold: &&Threshold| {
+    let is_latency = |threshold: &Threshold| {
         Metric::built_in(&threshold.selector.metric)
             .is_some_and(|metric| metric.kind == MetricKind::Trend && metric.contains == Contains::Time)
     };
-    let latency = plan.thresholds.iter().find(is_latency);
-    let closed = plan.scenarios.iter().filter(|scenario| scenario.peak_rate.is_none());
-    let closed_model = closed.filter_map(|scenario| {
-        let metric = &latency?.selector.metric;
-        Some(format!(
-            "{} is a closed model: a slow target gets less load, which flatters {metric}",
-            harmless(&scenario.name)
-        ))
-    });
+    let judges_latency = plan.thresholds.iter().any(is_latency);
+    let closed = plan.scenarios.iter().filter(|scenario| judges_latency && scenario.peak_rate.is_none());
+    let closed_model =
+        closed.map(|scenario| format!("{} is a closed model: a slow target gets less load", one_line(&scenario.name)));
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
     closed_model.chain(no_thresholds).collect()

@@ -9,7 +9,7 @@ use lambdaload_core::{
 };
 
 use super::{numbers, table, when::when};
-use crate::printer::{Paint, harmless};
+use crate::printer::{Paint, one_line};
 
 /// The list as a table, latest run first.
 /// `width` is that of the terminal, for which lines are cut; a file or a pipe takes them whole.
@@ -34,7 +34,7 @@ fn row(run: &RunSummary, now: Timestamp, zone: &TimeZone, paint: Paint) -> Vec<S
     vec![
         numbers::short_id(&run.record.id),
         when(run.record.created_at, now, zone),
-        harmless(&plan.name).into_owned(),
+        one_line(&plan.name),
         verdict.map_or_else(|| paint.dim(&run.record.state.status()), |verdict| outcome(verdict.outcome, paint)),
         verdict.and_then(p95).unwrap_or_else(none),
         verdict.and_then(failed).unwrap_or_else(none),
@@ -88,7 +88,7 @@ fn note(run: &RunSummary) -> String {
         Some(verdict.reasons.first()?.message.clone())
     };
     let note = run.record.plan.note.clone().or_else(reason).unwrap_or_default();
-    harmless(note.lines().next().unwrap_or_default()).into_owned()
+    one_line(note.lines().next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -34,14 +34,23 @@ fn days_between(earlier: Date, later: Date) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{
+        civil::DateTime,
+        tz::{Offset, offset},
+    };
+
     use super::*;
+
+    /// A zone that needs no data of the system's.
+    const ZONE: Offset = offset(2);
 
     fn told(at: &str, now: &str) -> String {
         let time = |text: &str| {
-            let zoned: Zoned = format!("{text}+02:00[Europe/Berlin]").parse().expect("a time");
+            let local: DateTime = text.parse().expect("a time");
+            let zoned = local.to_zoned(ZONE.to_time_zone()).expect("a time");
             lambdaload_core::ports::Timestamp(zoned.timestamp().as_microsecond())
         };
-        when(time(at), time(now), &TimeZone::get("Europe/Berlin").expect("a zone"))
+        when(time(at), time(now), &ZONE.to_time_zone())
     }
 
     #[test]

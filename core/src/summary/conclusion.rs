@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use super::{BAD, BOLD, FAINT, GOOD, Style, UNSURE, format, printable, text::threshold_value};
-use crate::{
-    records::WorkerPhase,
-    verdict::{Outcome, Reason, ReasonCode, ThresholdResult, Values, Verdict, WorkerResult},
-};
+use super::{BAD, BOLD, GOOD, Style, UNSURE, facts::facts, format, text::threshold_value, wrap::wrapped};
+use crate::verdict::{Outcome, Reason, ReasonCode, ThresholdResult, Values, Verdict};
 
 /// Series with missing samples, and messages of k6, that are shown for one reason; the verdict has all.
 const SHOWN: usize = 3;
@@ -139,96 +136,6 @@ fn arrived(verdict: &Verdict, style: &Style) -> String {
     wrapped(&format!("thresholds on what did arrive: {hold} of {total} hold — {why}"), 4, 6, style)
 }
 
-fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
-    let lasted = Duration::try_from_secs_f64(verdict.duration_ms / 1000.0).unwrap_or_default();
-    let mut facts = vec![
-        ("run", format!("{}, {} after {}", verdict.run, verdict.status, format::duration(lasted))),
-        ("workers", workers(verdict)),
-        ("samples", samples(verdict)),
-        ("percentiles", percentiles(verdict)),
-    ];
-    if let Some(report) = report {
-        facts.push(("report", report.to_owned()));
-    }
-    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 4;
-    let mut text = String::new();
-    for (name, value) in facts {
-        // Wrapped without colour first, so that only visible characters count.
-        let dots = ".".repeat(width - name.len()) + ":";
-        let plain = wrapped(&format!("{name}{dots} {value}"), 4, width + 6, style);
-        text += &plain.replacen(&dots, &style.paint(FAINT, &dots), 1);
-    }
-    text
-}
-
-/// `11 of 12 finished, start skew p99 18ms; worker 7 did not`
-fn workers(verdict: &Verdict) -> String {
-    let finished = |worker: &&WorkerResult| worker.phase == WorkerPhase::Closed && worker.failure.is_none();
-    let count = verdict.workers.iter().filter(finished).count();
-    let mut text = format!("{count} of {} finished", verdict.planned_workers);
-    if let Some(skew) = verdict.start_skew_p99_ms {
-        text += &format!(", start skew p99 {}", format::milliseconds(skew, None));
-    }
-    let others: Vec<String> =
-        verdict.workers.iter().filter(|w| !finished(w)).map(|w| w.index.number().to_string()).collect();
-    if !others.is_empty() {
-        let (numbers, more) = (others.iter().take(10).cloned().collect::<Vec<_>>().join(", "), others.len() > 10);
-        let plural = if others.len() == 1 { "" } else { "s" };
-        text += &format!("; worker{plural} {numbers}{} did not", if more { " …" } else { "" });
-    }
-    text
-}
-
-fn samples(verdict: &Verdict) -> String {
-    let samples = &verdict.samples;
-    let (read, merged) = (format::grouped(samples.read), format::grouped(samples.merged));
-    let mut text = if samples.read == samples.merged {
-        format!("{read} read = {merged} merged")
-    } else {
-        let apart = format::grouped(samples.read.abs_diff(samples.merged));
-        let how = if samples.read > samples.merged { "missing" } else { "more than the workers say" };
-        format!("{read} read ≠ {merged} merged: {apart} {how}")
-    };
-    let silent: Vec<&WorkerResult> = verdict.workers.iter().filter(|w| w.samples_read.is_none()).collect();
-    match silent.as_slice() {
-        [] => {}
-        [worker] => text += &format!("; {} never said how many it read", worker.index),
-        workers => text += &format!("; {} workers never said how many they read", workers.len()),
-    }
-    if samples.refused > 0 {
-        text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
-    }
-    if samples.folded > 0 {
-        text +=
-            &format!("; {} beyond the cap on tag sets, in no tag set of their own", format::grouped(samples.folded));
-    }
-    text
-}
-
-fn percentiles(verdict: &Verdict) -> String {
-    let mut text = format!("±{}", error_bound(verdict.percentile_error));
-    let inexact: Vec<String> = verdict
-        .thresholds
-        .iter()
-        .filter(|t| !t.exact)
-        .map(|t| format!("{} {}", t.key(), t.expression.trim()))
-        .collect();
-    // On an incomplete measurement nothing is decided.
-    if verdict.outcome == Outcome::Invalid || verdict.thresholds.is_empty() {
-        return text;
-    }
-    text += &match inexact.as_slice() {
-        [] => "; thresholds decided exactly".to_owned(),
-        some => format!("; not decided exactly: {}", some.join(", ")),
-    };
-    text
-}
-
-/// A relative error in percent, with two decimals: `0.05 %`.
-pub fn error_bound(error: f64) -> String {
-    format!("{:.2} %", error * 100.0)
-}
-
 fn next_steps(verdict: &Verdict, style: &Style) -> String {
     let mut steps: Vec<&str> = Vec::new();
     for step in verdict.reasons.iter().filter_map(|r| r.next_step.as_deref()) {
@@ -244,29 +151,6 @@ fn next_steps(verdict: &Verdict, style: &Style) -> String {
             format!("\n    what to do:\n{list}")
         }
     }
-}
-
-/// `sentence` in lines no longer than the style's width, the first one and the others indented as given. A word that is
-/// too long for a line gets one of its own.
-fn wrapped(sentence: &str, first: usize, others: usize, style: &Style) -> String {
-    let sentence = printable(sentence);
-    let mut text = String::new();
-    let (mut indent, mut line) = (first, " ".repeat(first));
-    let mut length = indent;
-    // Two spaces in a row are columns, and stay.
-    for word in sentence.replace('\n', " ").split_inclusive(' ') {
-        let visible = word.trim_end_matches(' ').chars().count();
-        if length + visible > style.width && length > indent {
-            text += line.trim_end();
-            text.push('\n');
-            indent = others;
-            line = " ".repeat(indent);
-            length = indent;
-        }
-        line += word;
-        length += word.chars().count();
-    }
-    text + line.trim_end() + "\n"
 }
 
 #[cfg(test)]
@@ -331,13 +215,6 @@ mod tests {
             verdict.outcome = outcome;
             assert_eq!(headline(&verdict), words);
         }
-    }
-
-    #[test]
-    fn a_threshold_that_is_not_decided_exactly_is_named() {
-        let mut verdict = sample::verdict();
-        verdict.thresholds[1].exact = false;
-        assert_eq!(percentiles(&verdict), "±0.05 %; not decided exactly: http_req_duration{name:cart} p(95)<600");
     }
 
     #[test]

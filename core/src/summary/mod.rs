@@ -6,19 +6,22 @@
 
 mod conclusion;
 pub mod export;
+mod facts;
 pub mod format;
 #[cfg(test)]
 mod golden;
 mod order;
 mod table;
 pub mod text;
+mod wrap;
 
 use std::borrow::Cow;
 
 use anstyle::AnsiColor;
 
-pub use conclusion::{compared_value, conclusion, crossing, error_bound, headline};
+pub use conclusion::{compared_value, conclusion, crossing, headline};
 pub use export::summary_export;
+pub use facts::error_bound;
 pub use text::{k6_blocks, render};
 
 use crate::verdict::Values;

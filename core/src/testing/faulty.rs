@@ -109,25 +109,29 @@ impl<P: ?Sized> Faulty<P> {
         self.faults.of(call, about, self.time.elapsed())
     }
 
-    async fn perform<T, E>(
+    async fn perform<T, E, F: Future<Output = Result<T, E>>>(
         &self,
         fault: Option<Fault>,
-        call: impl Future<Output = Result<T, E>>,
+        call: impl Fn() -> F,
         unavailable: impl FnOnce() -> E,
     ) -> Result<T, E> {
         match fault {
-            None | Some(Fault::Corrupts) => call.await,
+            None | Some(Fault::Corrupts) => call().await,
             Some(Fault::Fails) => Err(unavailable()),
             Some(Fault::AnswerIsLost) => {
-                drop(call.await);
+                drop(call().await);
                 Err(unavailable())
+            }
+            Some(Fault::Repeats) => {
+                drop(call().await);
+                call().await
             }
             Some(Fault::Takes(duration)) => {
                 self.time.sleep(duration).await;
-                call.await
+                call().await
             }
             Some(Fault::NeverAnswers) => {
-                drop(call.await);
+                drop(call().await);
                 std::future::pending().await
             }
         }
@@ -135,11 +139,11 @@ impl<P: ?Sized> Faulty<P> {
 }
 
 impl Faulty<dyn Ledger> {
-    async fn ledger<T>(
+    async fn ledger<T, F: Future<Output = Result<T, LedgerError>>>(
         &self,
         operation: &'static str,
         about: &str,
-        call: impl Future<Output = Result<T, LedgerError>>,
+        call: impl Fn() -> F,
     ) -> Result<T, LedgerError> {
         let unavailable = || LedgerError::Unavailable { operation, cause: CAUSE.into() };
         self.perform(self.fault(operation, about), call, unavailable).await
@@ -147,12 +151,12 @@ impl Faulty<dyn Ledger> {
 }
 
 impl Faulty<dyn ObjectStore> {
-    async fn store<T>(
+    async fn store<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         fault: Option<Fault>,
         operation: &'static str,
         key: &str,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: impl Fn() -> F,
     ) -> Result<T, StoreError> {
         let unavailable = || StoreError::Unavailable { operation, key: key.to_owned(), cause: CAUSE.into() };
         self.perform(fault, call, unavailable).await
@@ -164,16 +168,16 @@ const CAUSE: &str = "the connection was reset";
 #[async_trait]
 impl ObjectStore for Faulty<dyn ObjectStore> {
     async fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.store(self.fault("put_new", key), "put_new", key, self.port.put_new(key, bytes)).await
+        self.store(self.fault("put_new", key), "put_new", key, || self.port.put_new(key, bytes.clone())).await
     }
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.store(self.fault("put", key), "put", key, self.port.put(key, bytes)).await
+        self.store(self.fault("put", key), "put", key, || self.port.put(key, bytes.clone())).await
     }
 
     async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         let fault = self.fault("get", key);
-        let mut bytes = self.store(fault, "get", key, self.port.get(key)).await?;
+        let mut bytes = self.store(fault, "get", key, || self.port.get(key)).await?;
         if let (Some(Fault::Corrupts), Some(byte)) = (fault, bytes.last_mut()) {
             *byte ^= 0x55;
         }
@@ -184,38 +188,38 @@ impl ObjectStore for Faulty<dyn ObjectStore> {
 #[async_trait]
 impl Ledger for Faulty<dyn Ledger> {
     async fn create_run(&self, run: &RunRecord) -> Result<(), LedgerError> {
-        self.ledger("create_run", "", self.port.create_run(run)).await
+        self.ledger("create_run", "", || self.port.create_run(run)).await
     }
 
     async fn run(&self, id: &RunId) -> Result<RunRecord, LedgerError> {
-        self.ledger("run", "", self.port.run(id)).await
+        self.ledger("run", "", || self.port.run(id)).await
     }
 
     async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError> {
-        self.ledger("replace_run", "", self.port.replace_run(run)).await
+        self.ledger("replace_run", "", || self.port.replace_run(run)).await
     }
 
     async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
-        self.ledger("claim_worker", &worker.index.to_string(), self.port.claim_worker(worker)).await
+        self.ledger("claim_worker", &worker.index.to_string(), || self.port.claim_worker(worker)).await
     }
 
     async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
-        self.ledger("replace_worker", &worker.index.to_string(), self.port.replace_worker(worker)).await
+        self.ledger("replace_worker", &worker.index.to_string(), || self.port.replace_worker(worker)).await
     }
 
     async fn workers(&self, run: &RunId) -> Result<Vec<WorkerRecord>, LedgerError> {
-        self.ledger("workers", "", self.port.workers(run)).await
+        self.ledger("workers", "", || self.port.workers(run)).await
     }
 
     async fn conclude(&self, run: &RunId, verdict: &Verdict) -> Result<Verdict, LedgerError> {
-        self.ledger("conclude", "", self.port.conclude(run, verdict)).await
+        self.ledger("conclude", "", || self.port.conclude(run, verdict)).await
     }
 
     async fn verdict(&self, run: &RunId) -> Result<Option<Verdict>, LedgerError> {
-        self.ledger("verdict", "", self.port.verdict(run)).await
+        self.ledger("verdict", "", || self.port.verdict(run)).await
     }
 
     async fn latest_runs(&self, limit: usize) -> Result<Vec<RunSummary>, LedgerError> {
-        self.ledger("latest_runs", "", self.port.latest_runs(limit)).await
+        self.ledger("latest_runs", "", || self.port.latest_runs(limit)).await
     }
 }

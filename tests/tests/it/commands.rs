@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lambdaload_tests::{
-    cli::{Folder, wait_for},
-    fixture,
-};
+use lambdaload_tests::{cli::Folder, fixture};
 use serde_json::Value;
 
 const GOOD: &str = "import { Trend } from 'k6/metrics';
@@ -96,7 +93,7 @@ fn runs_are_listed_latest_first_and_found_by_the_start_of_their_id() {
 fn a_run_can_be_watched_and_stopped_from_elsewhere() {
     let folder = Folder::new();
     let running = folder.spawn(&["run", &fixture("steady.js").display().to_string(), "--workers", "2"]);
-    let id = wait_for("a run that runs", || {
+    let (running, id) = running.wait_for("a run that runs", |_| {
         let list = json(&folder.run(&["runs", "list", "--output", "json"]).stdout);
         (list[0]["status"] == "running").then(|| list[0]["run"].as_str().map(str::to_owned))?
     });

@@ -139,7 +139,7 @@ fn abort_on_fail_is_99_and_stops_all() {
 fn ctrl_c_once_stops_gently_judges_what_was_measured_and_is_105() {
     let folder = Folder::new();
     let running = folder.spawn(&["run", &fixture("steady.js").display().to_string(), "--workers", "2"]);
-    wait_for("samples", || live_samples(&folder).filter(|samples| *samples > 0));
+    let (running, _) = running.wait_for("samples", |_| live_samples(&folder).filter(|samples| *samples > 0));
     running.signal("INT");
     let said = running.wait();
     assert_eq!(said.code, Some(105), "{said:#?}");
@@ -165,11 +165,11 @@ fn ctrl_c_twice_stops_at_once_and_leaves_nothing_behind() {
         export function teardown() { sleep(50); }",
     );
     let running = folder.spawn(&["run", "test.js", "--workers", "2"]);
-    wait_for("samples", || live_samples(&folder).filter(|samples| *samples > 0));
+    let (running, _) = running.wait_for("samples", |_| live_samples(&folder).filter(|samples| *samples > 0));
     let below = descendants(running.pid());
     assert!(below.iter().filter(|(_, line)| line.contains("--execution-segment")).count() == 2, "{below:?}");
     running.signal("INT");
-    wait_for("the stop", || live(&folder)?["abort"].is_object().then_some(()));
+    let (running, ()) = running.wait_for("the stop", |_| live(&folder)?["abort"].is_object().then_some(()));
     running.signal("INT");
     let said = running.wait();
     assert_eq!(said.code, Some(105), "{said:#?}");

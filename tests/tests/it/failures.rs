@@ -22,8 +22,7 @@ fn invalid(folder: &Folder, said: &Said, code: i32) -> String {
 
 fn steady(folder: &Folder) -> Running {
     let running = folder.spawn(&["run", &fixture("steady.js").display().to_string(), "--workers", "3"]);
-    wait_for("three k6 that run", || (k6s(&running).len() == 3 && samples(folder)? > 0).then_some(()));
-    running
+    running.wait_for("three k6 that run", |running| (k6s(running).len() == 3 && samples(folder)? > 0).then_some(())).0
 }
 
 fn k6s(running: &Running) -> Vec<u32> {

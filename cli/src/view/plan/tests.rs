@@ -56,7 +56,7 @@ fn a_plan_in_full() {
                   … and 4 more (all of them with --output json)
     lasts         7m30s at most
     deadlines     ready 1m1s, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
-    warnings      buy is a closed model: a slow target gets less load, which flatters http_req_duration
+    warnings      buy is a closed model: a slow target gets less load
     "#);
 }
 
@@ -69,7 +69,7 @@ fn above_a_run_it_is_short() {
     thresholds    3 on 2 metrics, 1 stops the run
     workers       7 × local   145 to 147 VUs each, 56.9 to 57.3 iterations/s each
     lasts         7m30s at most
-    warnings      buy is a closed model: a slow target gets less load, which flatters http_req_duration
+    warnings      buy is a closed model: a slow target gets less load
     "#);
 }
 

@@ -6,19 +6,25 @@ use futures::future::{self, Either};
 
 use crate::{
     k6::exit::{ProcessExit, code},
-    ports::{GeneratorControl, GeneratorPhase, HookError, StoreError, Timestamp, keys},
+    plan::Deadlines,
+    ports::{GeneratorControl, GeneratorPhase, Timestamp},
     records::{Failure, FailureKind, WorkerPhase},
-    run::work::{Shared, exit_failure, lock, store_failure},
+    run::work::{
+        Shared,
+        failures::{exit_failure, hung, k6_failure},
+        hooks::{hand_over_setup_data, run_setup, run_teardown},
+        lock,
+    },
 };
 
 /// How often k6's REST API is asked where it is: it answers in well under a millisecond.
 const ASK: Duration = Duration::from_millis(50);
 
 /// How often the last seen record of the run is looked at; that costs nothing.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// How one step ended.
-enum Step<T> {
+pub(super) enum Step<T> {
     /// As it should.
     Done(T),
     /// k6 ended before.
@@ -31,54 +37,101 @@ enum Step<T> {
 pub(super) async fn drive(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Result<(), Failure> {
     let outcome = run_to_end(shared, control).await;
     // Whatever happened, k6 is gone before the worker closes.
-    let stop = shared.run().plan.deadlines.stop;
+    let stop = shared.deadlines().stop;
+    let ended = || until(shared, control, stop, future::pending::<()>());
     control.interrupt();
-    if let Step::TimedOut = until(shared, control, stop, future::pending::<()>()).await {
-        control.kill();
-    }
-    let exit = control.exited().await;
-    let ended_at = shared.ports.clock.now();
-    lock(&shared.record).ended_at.get_or_insert(ended_at);
-    outcome.and_then(|interrupted| judge_exit(shared, control, exit, interrupted))
+    let exit = match ended().await {
+        Step::Exited(exit) => Ok(exit),
+        Step::Done(()) | Step::TimedOut => {
+            control.kill();
+            // Its exit is that of our signal. (One that the system does not let die would be waited for in vain.)
+            ended().await;
+            Err(hung(shared, control, "did not leave", stop))
+        }
+    };
+    note_end(shared).await;
+    let interrupted = outcome?;
+    judge_exit(shared, control, exit?, interrupted)
 }
 
 /// Returns whether we have told k6 to end although its iterations were over.
 async fn run_to_end(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Result<bool, Failure> {
-    let plan = shared.run().plan;
-    let ready = async {
-        let told_to_stop = async {
-            while shared.told_to_stop().is_none() {
-                shared.sleep(LOOK).await;
-            }
-        };
-        let paused = wait_for_phase(shared, control, GeneratorPhase::Paused);
-        futures::pin_mut!(told_to_stop, paused);
-        future::select(told_to_stop, paused).await;
-    };
-    match until(shared, control, plan.deadlines.ready, ready).await {
-        Step::Done(()) => {}
-        Step::Exited(exit) => return ended_early(shared, control, exit),
-        Step::TimedOut => return Err(hung(shared, control, "was not ready", plan.deadlines.ready)),
-    }
-    if shared.told_to_stop().is_some() {
+    let deadlines = shared.deadlines();
+    if !get_ready(shared, control, deadlines.ready).await? {
         return Ok(false);
     }
-    let index = lock(&shared.record).index;
-    if index.is_first() {
-        run_setup(shared, control, plan.deadlines.setup).await?;
+    let is_set_up = shared.linger && run_setup(shared, control, deadlines.setup).await?;
+    if shared.told_to_stop().is_none() {
+        note(shared, WorkerPhase::Ready).await;
     }
-    note(shared, WorkerPhase::Ready).await;
+    if start_with_the_others(shared, control).await? {
+        if !iterate(shared, control, deadlines).await? {
+            return Ok(false);
+        }
+    } else if !is_set_up {
+        return Ok(false);
+    }
+    // What was set up is torn down, even if nothing ever ran.
+    note_end(shared).await;
+    if !shared.linger {
+        return Ok(false);
+    }
+    run_teardown(shared, control, deadlines.teardown).await?;
+    Ok(true)
+}
 
-    // The aggregator has a deadline for this; without it the lease ends.
-    let Some(start_at) = wait_for_start(shared, control).await else {
-        return Ok(false);
+/// Waits for the VUs; whether k6 has them, and is not to stop.
+async fn get_ready(shared: &Shared<'_>, control: &dyn GeneratorControl, deadline: Duration) -> Result<bool, Failure> {
+    let paused = async {
+        // A k6 that does not answer is starting, or so busy that it answers later; the deadline is the judge.
+        while control.phase().await.ok() != Some(GeneratorPhase::Paused) {
+            shared.sleep(ASK).await;
+        }
     };
-    if !index.is_first() {
+    match until(shared, control, deadline, unless_stopped(shared, paused)).await {
+        Step::Done(paused) => Ok(paused.is_some()),
+        Step::Exited(_) if shared.told_to_stop().is_some() => Ok(false),
+        Step::Exited(exit) => {
+            Err(exit_failure(FailureKind::K6DidNotStart, exit, " before it was ready", control))
+        }
+        Step::TimedOut => Err(hung(shared, control, "was not ready", deadline)),
+    }
+}
+
+/// Waits for the common start and lets k6 run; whether it runs. It does not if it is to stop before.
+async fn start_with_the_others(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Result<bool, Failure> {
+    let died = |exit| Err(exit_failure(FailureKind::K6DidNotStart, exit, " while it waited for the start", control));
+    let is_set = async {
+        loop {
+            if let Some(start_at) = lock(&shared.run).start_at {
+                return start_at;
+            }
+            shared.sleep(LOOK).await;
+        }
+    };
+    // The aggregator has a deadline for this; without it the lease ends.
+    let start_at: Timestamp = match until(shared, control, Duration::MAX, unless_stopped(shared, is_set)).await {
+        Step::Done(Some(start_at)) => start_at,
+        Step::Exited(exit) if shared.told_to_stop().is_none() => return died(exit),
+        Step::Done(None) | Step::Exited(_) | Step::TimedOut => return Ok(false),
+    };
+    if !shared.linger {
         hand_over_setup_data(shared, control).await?;
     }
-    shared.sleep(start_at.since(shared.ports.clock.now())).await;
+    // Nobody hears of the start earlier than so. A clock that shows a longer wait is wrong, which the skew will show.
+    let lead = shared.plan(|plan| plan.pace.start_lead);
+    let wait = start_at.since(shared.ports.clock.now()).min(lead);
+    match until(shared, control, wait, told_to_stop(shared)).await {
+        Step::Exited(exit) if shared.told_to_stop().is_none() => return died(exit),
+        Step::Done(()) | Step::Exited(_) => return Ok(false),
+        Step::TimedOut => {}
+    }
     lock(&shared.recorder).started(shared.ports.clock.now().nanoseconds());
-    control.resume().await.map_err(|error| k6_failure(control, format!("k6 could not be resumed: {error}")))?;
+    match control.resume().await {
+        Ok(()) => {}
+        Err(_) if shared.told_to_stop().is_some() => return Ok(false),
+        Err(error) => return Err(k6_failure(control, format!("k6 could not be resumed: {error}"))),
+    }
     let resumed_at = shared.ports.clock.now();
     {
         let mut record = lock(&shared.record);
@@ -86,29 +139,47 @@ async fn run_to_end(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Resu
         record.skew_micros = Some(resumed_at.0 - start_at.0);
     }
     note(shared, WorkerPhase::Running).await;
-
-    let lingers = async { if shared.linger { wait_for_end(shared, control).await } else { future::pending().await } };
-    match until(shared, control, plan.deadlines.run, lingers).await {
-        Step::Done(GeneratorPhase::Interrupted) if shared.told_to_stop().is_none() => {
-            // The others must hear of it before this k6 has left and says why.
-            let message = "the script stopped the test".to_owned();
-            let failure = Failure { kind: FailureKind::ScriptAborted, message, exit: None, log: control.log() };
-            lock(&shared.record).failure = Some(failure);
-        }
-        Step::Done(_) => {}
-        Step::Exited(_) => {
-            note_end(shared).await;
-            return Ok(false);
-        }
-        Step::TimedOut => return Err(hung(shared, control, "did not end", plan.deadlines.run)),
-    }
-    note_end(shared).await;
-    run_teardown(shared, control, plan.deadlines.teardown).await?;
     Ok(true)
 }
 
+/// Waits for the end of the iterations; whether k6 is still there after it.
+async fn iterate(shared: &Shared<'_>, control: &dyn GeneratorControl, deadlines: Deadlines) -> Result<bool, Failure> {
+    let over = async {
+        if !shared.linger {
+            future::pending::<()>().await;
+        }
+        loop {
+            if let Ok(phase @ (GeneratorPhase::Ended | GeneratorPhase::Interrupted)) = control.phase().await {
+                return phase;
+            }
+            shared.sleep(ASK).await;
+        }
+    };
+    let stopped = async {
+        told_to_stop(shared).await;
+        if shared.linger {
+            // It was asked to stay for teardown; if it passes that over, it is interrupted like the others.
+            shared.sleep(deadlines.stop).await;
+        }
+    };
+    futures::pin_mut!(over, stopped);
+    match until(shared, control, deadlines.run, future::select(over, stopped)).await {
+        Step::Done(Either::Left((phase, _))) => {
+            if phase == GeneratorPhase::Interrupted && shared.told_to_stop().is_none() {
+                // The others must hear of it before this k6 has left and says why.
+                let message = "the script stopped the test".to_owned();
+                let failure = Failure { kind: FailureKind::ScriptAborted, message, exit: None, log: control.log() };
+                lock(&shared.record).failure = Some(failure);
+            }
+            Ok(true)
+        }
+        Step::Done(Either::Right(_)) | Step::Exited(_) => Ok(false),
+        Step::TimedOut => Err(hung(shared, control, "did not end", deadlines.run)),
+    }
+}
+
 /// Waits for `done`, but not longer than k6 lives or `deadline` lasts.
-async fn until<T>(
+pub(super) async fn until<T>(
     shared: &Shared<'_>,
     control: &dyn GeneratorControl,
     deadline: Duration,
@@ -124,87 +195,20 @@ async fn until<T>(
     }
 }
 
-async fn wait_for_phase(shared: &Shared<'_>, control: &dyn GeneratorControl, wanted: GeneratorPhase) {
-    // A k6 that does not answer is starting, or so busy that it answers later; the deadline is the judge.
-    while control.phase().await.ok() != Some(wanted) {
+/// Returns when k6 is to stop.
+pub(super) async fn told_to_stop(shared: &Shared<'_>) {
+    while shared.told_to_stop().is_none() {
         shared.sleep(ASK).await;
     }
 }
 
-/// Whether the iterations of a k6 that lingers ended by themselves or were stopped.
-async fn wait_for_end(shared: &Shared<'_>, control: &dyn GeneratorControl) -> GeneratorPhase {
-    loop {
-        if let Ok(phase @ (GeneratorPhase::Ended | GeneratorPhase::Interrupted)) = control.phase().await {
-            return phase;
-        }
-        shared.sleep(ASK).await;
-    }
-}
-
-/// `None` when k6 is to stop, or has ended, before there is a start.
-async fn wait_for_start(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Option<Timestamp> {
-    let start = async {
-        loop {
-            if shared.told_to_stop().is_some() {
-                return None;
-            }
-            if let Some(start_at) = lock(&shared.run).start_at {
-                return Some(start_at);
-            }
-            shared.sleep(LOOK).await;
-        }
-    };
-    match until(shared, control, Duration::MAX, start).await {
-        Step::Done(start_at) => start_at,
-        Step::Exited(_) | Step::TimedOut => None,
-    }
-}
-
-async fn run_setup(shared: &Shared<'_>, control: &dyn GeneratorControl, deadline: Duration) -> Result<(), Failure> {
-    let data = match until(shared, control, deadline, control.setup()).await {
-        Step::Done(Ok(data)) => data,
-        Step::Done(Err(error)) => return Err(hook_failure(FailureKind::Setup, "setup()", &error, control)),
-        Step::Exited(_) if shared.told_to_stop().is_some() => return Ok(()),
-        Step::Exited(exit) => return Err(exit_failure(FailureKind::Setup, exit, " in setup()", control)),
-        Step::TimedOut => return Err(hung(shared, control, "did not finish setup()", deadline)),
-    };
-    let Some(data) = data else { return Ok(()) };
-    let key = keys::setup(&lock(&shared.record).run);
-    match shared.ports.store.put_new(&key, data).await {
-        Ok(()) | Err(StoreError::AlreadyExists(_)) => Ok(()),
-        Err(error) => Err(store_failure(&error)),
-    }
-}
-
-async fn hand_over_setup_data(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Result<(), Failure> {
-    let key = keys::setup(&lock(&shared.record).run);
-    match shared.ports.store.get(&key).await {
-        Ok(data) => control
-            .set_setup_data(data)
-            .await
-            .map_err(|error| k6_failure(control, format!("k6 did not take the data of setup(): {error}"))),
-        Err(StoreError::NotFound(_)) => Ok(()),
-        Err(error) => Err(store_failure(&error)),
-    }
-}
-
-async fn run_teardown(shared: &Shared<'_>, control: &dyn GeneratorControl, deadline: Duration) -> Result<(), Failure> {
-    // The aggregator has a deadline for this; without it the lease ends, and `keep` gives up.
-    let wanted = async {
-        while !lock(&shared.run).teardown_wanted {
-            shared.sleep(LOOK).await;
-        }
-    };
-    match until(shared, control, Duration::MAX, wanted).await {
-        Step::Done(()) => {}
-        Step::Exited(_) | Step::TimedOut => return Ok(()),
-    }
-    match until(shared, control, deadline, control.teardown()).await {
-        Step::Done(Ok(())) => Ok(()),
-        Step::Done(Err(error)) => Err(hook_failure(FailureKind::Teardown, "teardown()", &error, control)),
-        Step::Exited(_) if shared.told_to_stop().is_some() => Ok(()),
-        Step::Exited(exit) => Err(exit_failure(FailureKind::Teardown, exit, " in teardown()", control)),
-        Step::TimedOut => Err(hung(shared, control, "did not finish teardown()", deadline)),
+/// Waits for `done`; `None` if k6 is to stop before.
+async fn unless_stopped<T>(shared: &Shared<'_>, done: impl Future<Output = T>) -> Option<T> {
+    let stop = told_to_stop(shared);
+    futures::pin_mut!(stop, done);
+    match future::select(stop, done).await {
+        Either::Left(_) => None,
+        Either::Right((value, _)) => Some(value),
     }
 }
 
@@ -214,17 +218,21 @@ async fn note(shared: &Shared<'_>, phase: WorkerPhase) {
     drop(shared.renew(|record| record.phase = phase).await);
 }
 
+/// Notes that nothing runs any more, once.
 async fn note_end(shared: &Shared<'_>) {
     let ended_at = shared.ports.clock.now();
-    lock(&shared.record).ended_at = Some(ended_at);
-    note(shared, WorkerPhase::Ended).await;
-}
-
-fn ended_early(shared: &Shared<'_>, control: &dyn GeneratorControl, exit: ProcessExit) -> Result<bool, Failure> {
-    if shared.told_to_stop().is_some() {
-        return Ok(false);
+    {
+        let mut record = lock(&shared.record);
+        if record.ended_at.is_some() {
+            return;
+        }
+        record.ended_at = Some(ended_at);
+        if record.resumed_at.is_none() && !shared.linger {
+            // It waits for nobody, and nobody waits for it: it closes.
+            return;
+        }
     }
-    Err(exit_failure(FailureKind::K6DidNotStart, exit, " before it was ready", control))
+    note(shared, WorkerPhase::Ended).await;
 }
 
 /// What k6's own end says. `interrupted`: its iterations were over and we have told it to leave.
@@ -234,40 +242,14 @@ fn judge_exit(
     exit: ProcessExit,
     interrupted: bool,
 ) -> Result<(), Failure> {
-    let stopped = shared.told_to_stop();
+    let stopped = shared.told_to_stop().is_some();
     let fail = |kind| Err(exit_failure(kind, exit, "", control));
     match exit {
         ProcessExit::Code(code::OK) => Ok(()),
         ProcessExit::Code(code::SCRIPT_ABORTED) => fail(FailureKind::ScriptAborted),
         ProcessExit::Code(code::MARKED_AS_FAILED) => fail(FailureKind::ScriptFailed),
-        ProcessExit::Code(code::EXTERNAL_ABORT | code::STOPPED_BY_REST) if stopped.is_some() || interrupted => Ok(()),
-        ProcessExit::Signal(9) if stopped.is_some_and(|abort| abort.at_once) => Ok(()),
+        ProcessExit::Code(code::EXTERNAL_ABORT | code::STOPPED_BY_REST) if stopped || interrupted => Ok(()),
+        ProcessExit::Signal(9) if shared.is_killed_on_purpose() => Ok(()),
         _ => fail(FailureKind::K6Failed),
     }
-}
-
-fn hung(shared: &Shared<'_>, control: &dyn GeneratorControl, what: &str, deadline: Duration) -> Failure {
-    let vus = shared.run().plan.worker_vus(lock(&shared.record).index);
-    Failure {
-        kind: FailureKind::K6Hung,
-        message: format!("k6 {what} within {} s (with {vus} VUs) and was ended", deadline.as_secs()),
-        exit: None,
-        log: control.log(),
-    }
-}
-
-fn hook_failure(kind: FailureKind, hook: &str, error: &HookError, control: &dyn GeneratorControl) -> Failure {
-    let exit = match error {
-        HookError::Script(message) if message.contains("timed out") => Some(match kind {
-            FailureKind::Teardown => code::TEARDOWN_TIMEOUT,
-            _ => code::SETUP_TIMEOUT,
-        }),
-        HookError::Script(_) => Some(code::SCRIPT_EXCEPTION),
-        HookError::Generator(_) => None,
-    };
-    Failure { kind, message: format!("{hook} failed: {error}"), exit: exit.map(ProcessExit::Code), log: control.log() }
-}
-
-fn k6_failure(control: &dyn GeneratorControl, message: String) -> Failure {
-    Failure { kind: FailureKind::K6Failed, message, exit: None, log: control.log() }
 }

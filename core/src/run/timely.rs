@@ -1,0 +1,195 @@
+//! Nothing is waited for without end: ports whose every call is answered, and trying again for a while.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::future::{self, Either};
+
+use crate::{
+    ids::RunId,
+    ports::{Cause, Clock, Ledger, LedgerError, ObjectStore, RunSummary, StoreError},
+    records::{RunRecord, WorkerRecord},
+    run::{Ports, UpdateError, WatchPorts, work::WorkPorts},
+    verdict::Verdict,
+};
+
+/// How long a store or ledger may take to answer. It is half of what makes a worker lost, and far more than any of them
+/// needs for the few megabytes that a chunk may have.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long somebody tries again who has nothing else to do.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The answer of a call, unless it takes longer than `limit`.
+pub(super) async fn within<T>(clock: &dyn Clock, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
+    let timer = clock.sleep(limit);
+    futures::pin_mut!(call, timer);
+    match future::select(call, timer).await {
+        Either::Left((answer, _)) => Some(answer),
+        Either::Right(_) => None,
+    }
+}
+
+/// Calls again and again, for at most `patience`, as long as the answer is an error that may pass.
+pub(super) async fn persist<T, E: MayPass, F: Future<Output = Result<T, E>>>(
+    clock: &dyn Clock,
+    patience: Duration,
+    mut call: impl FnMut() -> F,
+) -> Result<T, E> {
+    let deadline = clock.monotonic() + patience;
+    loop {
+        match call().await {
+            Err(error) if error.may_pass() && clock.monotonic() < deadline => clock.sleep(PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// An error that the next try may not meet.
+pub(super) trait MayPass {
+    /// Whether that is so.
+    fn may_pass(&self) -> bool;
+}
+
+impl MayPass for StoreError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl MayPass for LedgerError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
+
+impl MayPass for UpdateError {
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Ledger(error) if error.may_pass())
+    }
+}
+
+impl Ports {
+    /// These ports with stores and ledgers that always answer.
+    pub(super) fn timely(&self) -> Self {
+        let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
+        Self { store, ledger, ..self.clone() }
+    }
+}
+
+impl WatchPorts {
+    /// These ports with stores and ledgers that always answer.
+    pub(super) fn timely(&self) -> Self {
+        let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
+        Self { store, ledger, ..self.clone() }
+    }
+}
+
+impl WorkPorts {
+    /// These ports with stores and ledgers that always answer.
+    pub(super) fn timely(&self) -> Self {
+        let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
+        Self { store, ledger, ..self.clone() }
+    }
+}
+
+fn timely(
+    clock: &Arc<dyn Clock>,
+    store: &Arc<dyn ObjectStore>,
+    ledger: &Arc<dyn Ledger>,
+) -> (Arc<dyn ObjectStore>, Arc<dyn Ledger>) {
+    let store = Timely { port: Arc::clone(store), clock: Arc::clone(clock) };
+    let ledger = Timely { port: Arc::clone(ledger), clock: Arc::clone(clock) };
+    (Arc::new(store), Arc::new(ledger))
+}
+
+/// A port of which a call that takes too long is one that failed. What it asked for may still happen: the answer is lost,
+/// as answers may be.
+struct Timely<P: ?Sized> {
+    port: Arc<P>,
+    clock: Arc<dyn Clock>,
+}
+
+fn no_answer() -> Cause {
+    format!("no answer within {} s", ANSWER.as_secs()).into()
+}
+
+impl Timely<dyn ObjectStore> {
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let late = || StoreError::Unavailable { operation, key: key.to_owned(), cause: no_answer() };
+        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+impl Timely<dyn Ledger> {
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        let late = || LedgerError::Unavailable { operation, cause: no_answer() };
+        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Timely<dyn ObjectStore> {
+    async fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.ask("putting", key, self.port.put_new(key, bytes)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        self.ask("putting", key, self.port.put(key, bytes)).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
+        self.ask("getting", key, self.port.get(key)).await
+    }
+}
+
+#[async_trait]
+impl Ledger for Timely<dyn Ledger> {
+    async fn create_run(&self, run: &RunRecord) -> Result<(), LedgerError> {
+        self.ask("recording a run", self.port.create_run(run)).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<RunRecord, LedgerError> {
+        self.ask("reading a run", self.port.run(id)).await
+    }
+
+    async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError> {
+        self.ask("changing a run", self.port.replace_run(run)).await
+    }
+
+    async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
+        self.ask("recording a worker", self.port.claim_worker(worker)).await
+    }
+
+    async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
+        self.ask("changing a worker", self.port.replace_worker(worker)).await
+    }
+
+    async fn workers(&self, run: &RunId) -> Result<Vec<WorkerRecord>, LedgerError> {
+        self.ask("reading workers", self.port.workers(run)).await
+    }
+
+    async fn conclude(&self, run: &RunId, verdict: &Verdict) -> Result<Verdict, LedgerError> {
+        self.ask("recording a verdict", self.port.conclude(run, verdict)).await
+    }
+
+    async fn verdict(&self, run: &RunId) -> Result<Option<Verdict>, LedgerError> {
+        self.ask("reading a verdict", self.port.verdict(run)).await
+    }
+
+    async fn latest_runs(&self, limit: usize) -> Result<Vec<RunSummary>, LedgerError> {
+        self.ask("listing runs", self.port.latest_runs(limit)).await
+    }
+}

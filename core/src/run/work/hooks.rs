@@ -1,0 +1,95 @@
+//! `setup()` and `teardown()`: once for the whole run, on its first worker.
+
+use std::time::Duration;
+
+use futures::future::{self, Either};
+
+use crate::{
+    ports::{GeneratorControl, StoreError, keys},
+    records::{Failure, FailureKind},
+    run::{
+        timely::persist,
+        work::{
+            Shared,
+            drive::{LOOK, Step, told_to_stop, until},
+            failures::{exit_failure, hook_failure, hung, k6_failure, store_failure},
+            lock,
+        },
+    },
+};
+
+/// Runs `setup()` and stores its data; whether that was done. It is not if k6 is to stop: leaving it cancels it, and k6
+/// tears down nothing then either.
+pub(super) async fn run_setup(
+    shared: &Shared<'_>,
+    control: &dyn GeneratorControl,
+    deadline: Duration,
+) -> Result<bool, Failure> {
+    let done = async {
+        let stop = told_to_stop(shared);
+        let setup = control.setup();
+        futures::pin_mut!(stop, setup);
+        match future::select(stop, setup).await {
+            Either::Left(_) => None,
+            Either::Right((outcome, _)) => Some(outcome),
+        }
+    };
+    let data = match until(shared, control, deadline, done).await {
+        Step::Done(Some(Ok(data))) => data,
+        Step::Done(None) => return Ok(false),
+        Step::Done(Some(Err(_))) | Step::Exited(_) if shared.told_to_stop().is_some() => return Ok(false),
+        Step::Done(Some(Err(error))) => return Err(hook_failure(FailureKind::Setup, "setup()", &error, control)),
+        Step::Exited(exit) => return Err(exit_failure(FailureKind::Setup, exit, " in setup()", control)),
+        Step::TimedOut => return Err(hung(shared, control, "did not finish setup()", deadline)),
+    };
+    let Some(data) = data else { return Ok(true) };
+    let key = keys::setup(&lock(&shared.record).run);
+    match shared.persist(|| shared.ports.store.put_new(&key, data.clone())).await {
+        // It is there from a try whose answer was lost.
+        Ok(()) | Err(StoreError::AlreadyExists(_)) => Ok(true),
+        Err(error) => Err(store_failure(&error)),
+    }
+}
+
+/// Gives k6 what `setup()` returned on the first worker, if it returned anything.
+pub(super) async fn hand_over_setup_data(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Result<(), Failure> {
+    let key = keys::setup(&lock(&shared.record).run);
+    match shared.persist(|| shared.ports.store.get(&key)).await {
+        Ok(data) => match control.set_setup_data(data).await {
+            Err(error) if shared.told_to_stop().is_none() => {
+                Err(k6_failure(control, format!("k6 did not take the data of setup(): {error}")))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        },
+        Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(store_failure(&error)),
+    }
+}
+
+/// Runs `teardown()` once the aggregator asks for it.
+pub(super) async fn run_teardown(
+    shared: &Shared<'_>,
+    control: &dyn GeneratorControl,
+    deadline: Duration,
+) -> Result<(), Failure> {
+    // The aggregator has a deadline for this; without it the lease ends, and `keep` gives up.
+    let wanted = async {
+        while !lock(&shared.run).teardown_wanted {
+            shared.sleep(LOOK).await;
+        }
+    };
+    if let Step::Exited(exit) = until(shared, control, Duration::MAX, wanted).await {
+        return if shared.is_killed_on_purpose() {
+            Ok(())
+        } else {
+            Err(exit_failure(FailureKind::Teardown, exit, " before teardown()", control))
+        };
+    }
+    match until(shared, control, deadline, control.teardown()).await {
+        Step::Done(Ok(())) => Ok(()),
+        Step::Done(Err(_)) | Step::Exited(_) if shared.is_killed_on_purpose() => Ok(()),
+        Step::Done(Err(error)) => Err(hook_failure(FailureKind::Teardown, "teardown()", &error, control)),
+        Step::Exited(exit) => Err(exit_failure(FailureKind::Teardown, exit, " in teardown()", control)),
+        Step::TimedOut => Err(hung(shared, control, "did not finish teardown()", deadline)),
+    }
+}

@@ -1,0 +1,113 @@
+//! On what a verdict rests: workers, samples, the precision of percentiles.
+
+use std::time::Duration;
+
+use super::{FAINT, Style, format, wrap::wrapped};
+use crate::{
+    records::WorkerPhase,
+    verdict::{Outcome, Verdict, WorkerResult},
+};
+
+/// The lines `run`, `workers`, `samples`, `percentiles` and, if one was written, `report`.
+pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
+    let lasted = Duration::try_from_secs_f64(verdict.duration_ms / 1000.0).unwrap_or_default();
+    let mut facts = vec![
+        ("run", format!("{}, {} after {}", verdict.run, verdict.status, format::duration(lasted))),
+        ("workers", workers(verdict)),
+        ("samples", samples(verdict)),
+        ("percentiles", percentiles(verdict)),
+    ];
+    if let Some(report) = report {
+        facts.push(("report", report.to_owned()));
+    }
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 4;
+    let mut text = String::new();
+    for (name, value) in facts {
+        // Wrapped without colour first, so that only visible characters count.
+        let dots = ".".repeat(width - name.len()) + ":";
+        let plain = wrapped(&format!("{name}{dots} {value}"), 4, width + 6, style);
+        text += &plain.replacen(&dots, &style.paint(FAINT, &dots), 1);
+    }
+    text
+}
+
+/// `11 of 12 finished, start skew p99 18ms; worker 7 did not`
+fn workers(verdict: &Verdict) -> String {
+    let finished = |worker: &&WorkerResult| worker.phase == WorkerPhase::Closed && worker.failure.is_none();
+    let count = verdict.workers.iter().filter(finished).count();
+    let mut text = format!("{count} of {} finished", verdict.planned_workers);
+    if let Some(skew) = verdict.start_skew_p99_ms {
+        text += &format!(", start skew p99 {}", format::milliseconds(skew, None));
+    }
+    let others: Vec<String> =
+        verdict.workers.iter().filter(|w| !finished(w)).map(|w| w.index.number().to_string()).collect();
+    if !others.is_empty() {
+        let (numbers, more) = (others.iter().take(10).cloned().collect::<Vec<_>>().join(", "), others.len() > 10);
+        let plural = if others.len() == 1 { "" } else { "s" };
+        text += &format!("; worker{plural} {numbers}{} did not", if more { " …" } else { "" });
+    }
+    text
+}
+
+fn samples(verdict: &Verdict) -> String {
+    let samples = &verdict.samples;
+    let (read, merged) = (format::grouped(samples.read), format::grouped(samples.merged));
+    let mut text = if samples.read == samples.merged {
+        format!("{read} read = {merged} merged")
+    } else {
+        let apart = format::grouped(samples.read.abs_diff(samples.merged));
+        let how = if samples.read > samples.merged { "missing" } else { "more than the workers say" };
+        format!("{read} read ≠ {merged} merged: {apart} {how}")
+    };
+    let silent: Vec<&WorkerResult> = verdict.workers.iter().filter(|w| w.samples_read.is_none()).collect();
+    match silent.as_slice() {
+        [] => {}
+        [worker] => text += &format!("; {} never said how many it read", worker.index),
+        workers => text += &format!("; {} workers never said how many they read", workers.len()),
+    }
+    if samples.refused > 0 {
+        text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
+    }
+    if samples.folded > 0 {
+        text +=
+            &format!("; {} beyond the cap on tag sets, in no tag set of their own", format::grouped(samples.folded));
+    }
+    text
+}
+
+fn percentiles(verdict: &Verdict) -> String {
+    let mut text = format!("±{}", error_bound(verdict.percentile_error));
+    let inexact: Vec<String> = verdict
+        .thresholds
+        .iter()
+        .filter(|t| !t.exact)
+        .map(|t| format!("{} {}", t.key(), t.expression.trim()))
+        .collect();
+    // On an incomplete measurement nothing is decided.
+    if verdict.outcome == Outcome::Invalid || verdict.thresholds.is_empty() {
+        return text;
+    }
+    text += &match inexact.as_slice() {
+        [] => "; thresholds decided exactly".to_owned(),
+        some => format!("; not decided exactly: {}", some.join(", ")),
+    };
+    text
+}
+
+/// A relative error in percent, with two decimals: `0.05 %`.
+pub fn error_bound(error: f64) -> String {
+    format!("{:.2} %", error * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample;
+
+    #[test]
+    fn a_threshold_that_is_not_decided_exactly_is_named() {
+        let mut verdict = sample::verdict();
+        verdict.thresholds[1].exact = false;
+        assert_eq!(percentiles(&verdict), "±0.05 %; not decided exactly: http_req_duration{name:cart} p(95)<600");
+    }
+}
