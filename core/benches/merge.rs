@@ -30,6 +30,7 @@ fn chunk(worker: u32, sequence: u32, spread: f64) -> Vec<u8> {
         let metric = Metric { name: format!("trend_{series}"), kind: MetricKind::Trend, contains: Contains::Time };
         ChunkSeries {
             id: SeriesId { metric, rollup: Rollup::All, tags: [("", ""); 0].into_iter().collect() },
+            ordinal: series,
             windows: vec![Window { start: i64::from(sequence), stats: open.take() }],
             limits: Vec::new(),
         }

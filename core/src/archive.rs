@@ -52,7 +52,8 @@ pub struct Archive {
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not a tar at all, or a damaged one.
-    #[error("not a readable tar: {0}")]
+    // What the tar library says quotes the file, which may be anything.
+    #[error("not a readable tar: expected what `k6 archive` makes")]
     Tar(#[from] std::io::Error),
     /// A tar without k6's metadata.
     #[error("a tar, but not one that `k6 archive` made: it has no metadata.json")]

@@ -39,6 +39,8 @@ pub struct ChunkKey {
 pub struct ChunkSeries {
     /// The series.
     pub id: SeriesId,
+    /// How many series the worker had met before this one: people are shown checks in the order of the script.
+    pub ordinal: u32,
     /// Its windows; [`crate::series::Rollup::window_seconds`] is their width.
     pub windows: Vec<Window>,
     /// The samples of these windows around the limits of the series' percentile thresholds.
@@ -147,6 +149,7 @@ mod tests {
             },
             series: vec![ChunkSeries {
                 id: SeriesId { metric, rollup: Rollup::Selector, tags: [("name", "é,😀")].into_iter().collect() },
+                ordinal: 5,
                 windows: vec![Window { start: 1_795_348_801, stats: stats(kind, values, 7) }],
                 limits: vec![limit],
             }],

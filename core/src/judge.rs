@@ -13,10 +13,11 @@ use crate::{
     k6::exit::{ProcessExit, code},
     lifecycle::{AbortCause, Phase, RunState},
     number::Number,
-    plan::{Plan, words},
+    plan::{Plan, plural, words},
     ports::Timestamp,
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     run::aggregate::skew_p99_ms,
+    summary::format::grouped,
     verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
 };
 
@@ -62,28 +63,30 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     }
     if !samples.missing.is_empty() && !reasons.iter().any(|r| r.code == ReasonCode::ChunkUnreadable) {
         let missing = samples.read.saturating_sub(samples.merged);
-        let message = format!("{missing} of {} samples that the workers read are missing", samples.read);
+        let message = format!("{} of {} samples that the workers read are missing", grouped(missing), grouped(samples.read));
         reasons.push(reason(
             ReasonCode::SamplesMissing,
             message,
             Some("look at `samples.missing` for the series, and run the test again"),
         ));
     }
-    let invalid = !reasons.is_empty();
+    let nothing_ran = started_at.is_none();
+    let invalid = nothing_ran || !reasons.is_empty();
     reasons.extend(script_reason(evidence));
     reasons.extend(stop_reason(evidence, duration));
-    reasons.extend(thresholds.iter().filter(|t| !t.passed).map(|t| {
-        let message = format!("{} {} does not hold", t.key(), t.expression);
-        reason(ReasonCode::ThresholdCrossed, message, None)
-    }));
+    if nothing_ran && reasons.is_empty() {
+        reasons.push(reason(ReasonCode::SamplesMissing, "no worker ever started".to_owned(), None));
+    }
+    if !nothing_ran {
+        reasons.extend(threshold_reasons(evidence, &thresholds));
+    }
 
-    let script_failed = reasons.iter().any(|r| r.code == ReasonCode::Script);
-    let outcome = match thresholds.iter().all(|t| t.passed) {
+    let has = |code| reasons.iter().any(|r: &Reason| r.code == code);
+    let outcome = match (has(ReasonCode::Script), has(ReasonCode::ThresholdCrossed)) {
         _ if invalid => Outcome::Invalid,
-        _ if script_failed => Outcome::Failed,
-        false => Outcome::Failed,
-        true if thresholds.is_empty() => Outcome::NoThresholds,
-        true => Outcome::Passed,
+        (false, false) if thresholds.is_empty() => Outcome::NoThresholds,
+        (false, false) => Outcome::Passed,
+        _ => Outcome::Failed,
     };
     Verdict {
         format: FORMAT,
@@ -217,7 +220,8 @@ fn doubts(evidence: &Evidence<'_>) -> Vec<Reason> {
             )
         });
     }
-    for worker in evidence.workers.iter().filter(|w| w.phase == WorkerPhase::Closed && w.failure.is_none()) {
+    let in_order = |w: &&&WorkerRecord| w.phase == WorkerPhase::Closed && !w.failure.as_ref().is_some_and(is_doubt);
+    for worker in evidence.workers.iter().filter(in_order) {
         if !evidence.closings.iter().any(|c| c.worker == worker.index) {
             let message = format!(
                 "the closing record of {} is missing, so nobody knows whether its samples are complete",
@@ -247,7 +251,8 @@ fn is_doubt(failure: &Failure) -> bool {
 fn refused_lines(evidence: &Evidence<'_>) -> Reason {
     let refused: u64 = evidence.closings.iter().map(|c| c.lines.refused).sum();
     let first = evidence.closings.iter().find_map(|c| c.lines.first_refused.as_deref()).unwrap_or_default();
-    let message = format!("{refused} lines of k6's output could not be read; the first begins: {first}");
+    let lines = plural(refused, "line");
+    let message = format!("{lines} of k6's output could not be read; the first begins: {first}");
     reason(ReasonCode::LinesRefused, message, Some("report this with the version of k6"))
 }
 
@@ -259,11 +264,29 @@ fn script_reason(evidence: &Evidence<'_>) -> Option<Reason> {
     Some(Reason { worker: Some(worker.index.number()), ..reason(ReasonCode::Script, message, None) })
 }
 
+/// Which thresholds do not hold. One that has stopped the run did not, whatever the samples say that came in later.
+fn threshold_reasons(evidence: &Evidence<'_>, thresholds: &[ThresholdResult]) -> Vec<Reason> {
+    let crossed = |message| reason(ReasonCode::ThresholdCrossed, message, None);
+    let failed = thresholds.iter().filter(|t| !t.passed);
+    let mut reasons: Vec<Reason> =
+        failed.map(|t| crossed(format!("{} {} does not hold", t.key(), t.expression))).collect();
+    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::Threshold)
+        && !reasons.iter().any(|r| r.message == abort.message)
+    {
+        reasons.insert(0, crossed(format!("{} when it stopped the run", abort.message)));
+    }
+    reasons
+}
+
 fn stop_reason(evidence: &Evidence<'_>, duration: Duration) -> Option<Reason> {
     let abort = evidence.run.state.abort.as_ref()?;
     let whole = words(evidence.run.plan.duration);
     let after = words(Duration::from_secs(duration.as_secs()));
     match abort.cause {
+        AbortCause::User if evidence.workers.iter().all(|w| w.resumed_at.is_none()) => {
+            let message = "stopped by a person before it started; nothing was measured".to_owned();
+            Some(reason(ReasonCode::Stopped, message, None))
+        }
         AbortCause::User => Some(reason(
             ReasonCode::Stopped,
             format!("stopped by a person after {after} of {whole}; judged on what was measured until then"),

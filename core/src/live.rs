@@ -26,7 +26,7 @@ pub struct LiveState {
     pub abort: Option<Abort>,
     /// Milliseconds since the start; none before it.
     pub elapsed_ms: Option<u64>,
-    /// Milliseconds that the scenarios last at most.
+    /// Milliseconds after which the scenarios are over by plan, without graceful stops.
     pub duration_ms: u64,
     /// The workers.
     pub workers: WorkerCounts,

@@ -170,6 +170,11 @@ impl Recorder {
         }
     }
 
+    /// Passes over a last line without an end: what a k6 leaves that was killed on purpose.
+    pub fn forget_cut_line(&mut self) {
+        self.partial.clear();
+    }
+
     /// No more pieces will come: a last line without an end is what a killed k6 left.
     pub fn finish(&mut self) {
         let line = std::mem::take(&mut self.partial);
@@ -196,7 +201,7 @@ impl Recorder {
         }
         let newest = self.newest_second;
         let mut taken = Vec::new();
-        for series in &mut self.series {
+        for (ordinal, series) in (0..).zip(&mut self.series) {
             let width = i64::from(series.id.rollup.window_seconds());
             let is_over = |window: &Window| last || width == 1 || window.start + width <= newest;
             let (windows, kept) = std::mem::take(&mut series.windows).into_iter().partition::<Vec<_>, _>(is_over);
@@ -208,7 +213,7 @@ impl Recorder {
                 std::mem::replace(&mut series.limits, fresh)
             };
             if !windows.is_empty() {
-                taken.push(ChunkSeries { id: series.id.clone(), windows, limits });
+                taken.push(ChunkSeries { id: series.id.clone(), ordinal, windows, limits });
             }
         }
         taken

@@ -229,7 +229,7 @@ pub struct MissingSamples {
 pub struct Summary {
     /// All metrics with samples, and those that thresholds name, by name; each sub-metric behind its metric.
     pub metrics: Vec<MetricSummary>,
-    /// All checks, by group and then by name.
+    /// All checks, in the order in which the script first made them.
     pub checks: Vec<CheckSummary>,
     /// Which statistics of trends the script or the user asked for, in order.
     pub trend_stats: Vec<String>,

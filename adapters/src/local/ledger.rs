@@ -1,10 +1,8 @@
 //! An embedded database as ledger.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,34 +12,11 @@ use lambdaload_core::{
     records::{RunRecord, WorkerRecord},
     verdict::Verdict,
 };
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Params, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Params, Transaction, TransactionBehavior, params};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::spawn_blocking;
 
-/// The format of the tables, in the file's `user_version`.
-const FORMAT: i32 = 1;
-
-/// Marks the file as a ledger of ours, in its `application_id`: `LLrn`.
-const MARK: i32 = 0x4c4c_726e;
-
-/// How long a method waits for other processes to finish theirs. Each takes milliseconds, but there may be hundreds.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const TABLES: &str = "
-    CREATE TABLE runs (
-        id      TEXT PRIMARY KEY,
-        version INTEGER NOT NULL,
-        record  TEXT NOT NULL,
-        verdict TEXT
-    ) WITHOUT ROWID;
-    CREATE TABLE workers (
-        run     TEXT NOT NULL,
-        worker  INTEGER NOT NULL,
-        attempt INTEGER NOT NULL,
-        record  TEXT NOT NULL,
-        PRIMARY KEY (run, worker)
-    ) WITHOUT ROWID;
-";
+use super::database::{FileError, connect, database_error, shown};
 
 /// A ledger in one file, which any number of processes on this machine may use at once. (Not over a network: the database's
 /// log needs memory that they share.)
@@ -51,24 +26,6 @@ const TABLES: &str = "
 pub struct SqliteLedger {
     connection: Arc<Mutex<Connection>>,
     path: Arc<Path>,
-}
-
-/// What is wrong with the file, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-enum FileError {
-    #[error("{path} cannot be used: {source}{advice}")]
-    Database { path: String, source: rusqlite::Error, advice: &'static str },
-    #[error("{path}: the folder for it cannot be made: {source}")]
-    Folder { path: String, source: std::io::Error },
-    #[error("a record in {path} cannot be read or written: {source}")]
-    Record { path: String, source: serde_json::Error },
-    #[error("{path} is a database of another program; keep runs in another folder")]
-    Foreign { path: String },
-    #[error(
-        "{path} was written by a newer lambdaload (format {found}; this one knows {FORMAT}): use that one, or keep runs \
-         in another folder"
-    )]
-    Newer { path: String, found: i32 },
 }
 
 impl SqliteLedger {
@@ -277,54 +234,6 @@ fn name(worker: &WorkerRecord) -> String {
     format!("{} of run {}, attempt {}", worker.index, worker.run, worker.attempt.0)
 }
 
-fn connect(path: &Path) -> Result<Connection, FileError> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| FileError::Folder { path: shown(path), source })?;
-    }
-    let failed = |error| database_error(path, error);
-    let mut connection = Connection::open(path).map_err(failed)?;
-    connection.busy_timeout(PATIENCE).map_err(failed)?;
-    // Readers and one writer at once. A commit outlives any process; after a power cut the last ones may be missing.
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-    connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let number = |pragma| transaction.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0)).map_err(failed);
-    let table = transaction.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional();
-    match (number("application_id")?, number("user_version")?, table.map_err(failed)?) {
-        (MARK, FORMAT, _) => {}
-        (MARK, found, _) => return Err(FileError::Newer { path: shown(path), found }),
-        (0, 0, None) => {
-            transaction.execute_batch(TABLES).map_err(failed)?;
-            transaction.pragma_update(None, "application_id", MARK).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", FORMAT).map_err(failed)?;
-        }
-        _ => return Err(FileError::Foreign { path: shown(path) }),
-    }
-    transaction.commit().map_err(failed)?;
-    Ok(connection)
-}
-
-fn database_error(path: &Path, source: rusqlite::Error) -> FileError {
-    let advice = match source.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            ". It is damaged or no ledger: move it away, and a new one is made"
-        }
-        Some(ErrorCode::DiskFull) => ". The disk is full: free some space, or keep runs in another folder",
-        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-            ". It cannot be written: change that, or keep runs in another folder"
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            ". Another process holds it for too long: look for one that hangs"
-        }
-        _ => "",
-    };
-    FileError::Database { path: shown(path), source, advice }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
-
 fn unavailable(operation: &'static str, cause: impl Into<Cause>) -> LedgerError {
     LedgerError::Unavailable { operation, cause: cause.into() }
 }
@@ -365,34 +274,6 @@ mod tests {
         }
     }
 
-    async fn refusal(path: &Path) -> String {
-        SqliteLedger::open(path).await.unwrap_err().to_string()
-    }
-
-    #[tokio::test]
-    async fn a_newer_ledger_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger.db");
-        SqliteLedger::open(path.clone()).await.unwrap();
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-        let message = refusal(&path).await;
-        assert!(message.contains("newer lambdaload (format 2; this one knows 1)"), "{message}");
-    }
-
-    #[tokio::test]
-    async fn what_is_no_ledger_is_refused_by_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let text = folder.path().join("text.db");
-        fs::write(&text, "not a database, but long enough to be read as the header of one\n".repeat(20)).unwrap();
-        let message = refusal(&text).await;
-        assert!(message.starts_with(&format!("opening the ledger: {} cannot be used", text.display())), "{message}");
-        assert!(message.contains("move it away"), "{message}");
-        let other = folder.path().join("other.db");
-        Connection::open(&other).unwrap().execute_batch("CREATE TABLE contacts (name TEXT)").unwrap();
-        assert!(refusal(&other).await.contains("a database of another program"));
-        assert!(refusal(folder.path()).await.contains("It cannot be written"));
-    }
-
     #[tokio::test]
     async fn a_ledger_that_is_damaged_later_says_so() {
         let folder = tempfile::tempdir().unwrap();
@@ -400,9 +281,9 @@ mod tests {
         let ledger = SqliteLedger::open(path.clone()).await.unwrap();
         ledger.create_run(&sample_run(&RunId::parse(ID).unwrap())).await.unwrap();
         drop(ledger);
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
         bytes[4096..].fill(0xa5);
-        fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         let ledger = SqliteLedger::open(path).await.unwrap();
         let message = ledger.run(&RunId::parse(ID).unwrap()).await.unwrap_err().to_string();
         assert!(message.starts_with("reading a run: ") && message.contains("move it away"), "{message}");

@@ -1,5 +1,6 @@
 //! Runs on this machine: a directory as store, an embedded database as ledger, processes as workers.
 
+mod database;
 mod fleet;
 mod ledger;
 mod store;

@@ -3,17 +3,7 @@
 use lambdaload_core::{ids::RunId, series::Contains};
 
 /// Thousands apart: `2,391`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(crate) use lambdaload_core::summary::format::grouped as count;
 
 /// A number per second: `2,391`, `398.2`, `0.05`.
 pub(crate) fn rate(number: f64) -> String {

@@ -33,6 +33,8 @@ pub struct Aggregate {
 #[derive(Debug)]
 struct Merged {
     total: Stats,
+    /// The least that any worker gave; so the order of merging does not matter.
+    ordinal: u32,
     /// Only of series with windows of a second: these are what people watch.
     slices: Option<Slices<Stats>>,
     /// Only of gauges that add up over workers.
@@ -96,6 +98,7 @@ impl Aggregate {
             Some(merged) => merged,
             None => self.series.entry(chunk.id.clone()).or_insert_with(|| Merged::new(&chunk.id)),
         };
+        merged.ordinal = merged.ordinal.min(chunk.ordinal);
         let mut samples = 0;
         for window in &chunk.windows {
             samples += window.stats.count();
@@ -126,6 +129,11 @@ impl Aggregate {
     /// The number of the last chunk of a worker up to which none is missing; 0 for none.
     pub fn merged_up_to(&self, index: WorkerIndex) -> u32 {
         self.workers.get(&index).map_or(0, |w| w.up_to)
+    }
+
+    /// Whether a chunk of a worker is merged.
+    pub fn has_merged(&self, index: WorkerIndex, sequence: u32) -> bool {
+        self.workers.get(&index).is_some_and(|w| sequence <= w.up_to || w.beyond.contains(&sequence))
     }
 
     /// The end of the second of the latest sample; none without samples.
@@ -176,6 +184,7 @@ impl Merged {
         let watched = matches!(id.rollup, Rollup::All | Rollup::Selector);
         Self {
             total: Stats::empty(id.metric.kind),
+            ordinal: u32::MAX,
             slices: watched.then(Slices::new),
             gauges: (watched && id.metric.adds_over_workers()).then(WorkerGauges::default),
             limits: Vec::new(),
@@ -249,6 +258,7 @@ pub(crate) mod tests {
         let chunks = chunks(&[pieces], &[]);
         let with_gap = aggregate(&[chunks[0].clone(), chunks[1].clone(), chunks[3].clone()]);
         assert_eq!(with_gap.merged_up_to(WorkerIndex(0)), 2);
+        assert_eq!([2, 3, 4, 5].map(|sequence| with_gap.has_merged(WorkerIndex(0), sequence)), [true, false, true, false]);
         assert_eq!(aggregate(&chunks).merged_up_to(WorkerIndex(0)), 4);
         assert_eq!(with_gap.merged_up_to(WorkerIndex(7)), 0);
     }

@@ -46,6 +46,9 @@ impl Aggregate {
         for (position, selector) in plan.submetrics.iter().enumerate() {
             let named = plan.thresholds.iter().any(|t| t.selector == *selector);
             if named || self.find(selector).is_some() {
+                // k6 shows the whole beside the part.
+                let whole = Selector { metric: selector.metric.clone(), suffix: None };
+                selectors.insert((selector.metric.clone(), None), whole);
                 selectors.insert((selector.metric.clone(), Some(position)), selector.clone());
             }
         }
@@ -137,19 +140,19 @@ impl Aggregate {
 
     fn checks(&self) -> Vec<CheckSummary> {
         let checks = self.series.iter().filter(|(id, _)| id.rollup == Rollup::Check);
-        let mut checks: Vec<CheckSummary> = checks
+        let mut checks: Vec<(u32, CheckSummary)> = checks
             .filter_map(|(id, merged)| match merged.total {
-                Stats::Rate { count, trues } => Some(CheckSummary {
-                    group: id.tags.get("group").unwrap_or_default().to_owned(),
-                    name: id.tags.get("check").unwrap_or_default().to_owned(),
-                    passes: trues,
-                    fails: count - trues,
-                }),
+                Stats::Rate { count, trues } => {
+                    let text = |tag| id.tags.get(tag).unwrap_or_default().to_owned();
+                    let check = CheckSummary { group: text("group"), name: text("check"), passes: trues, fails: count - trues };
+                    Some((merged.ordinal, check))
+                }
                 _ => None,
             })
             .collect();
-        checks.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
-        checks
+        // As k6 lists them: in the order in which they were first made.
+        checks.sort_by(|(a, x), (b, y)| (a, &x.group, &x.name).cmp(&(b, &y.group, &y.name)));
+        checks.into_iter().map(|(_, check)| check).collect()
     }
 }
 

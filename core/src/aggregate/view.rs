@@ -39,7 +39,8 @@ impl Aggregate {
         let end = self.newest_second.div_euclid(slices.width()) * slices.width();
         let recent =
             slices.iter().rev().filter(|(start, _)| *start < end).take_while(|(start, _)| *start >= end - reach);
-        let sum: f64 = recent.map(|(_, stats)| sum_of(stats)).sum();
+        // A fold: the sum of no floats is -0.
+        let sum = recent.fold(0.0, |sum, (_, stats)| sum + sum_of(stats));
         Some(sum / reach as f64)
     }
 

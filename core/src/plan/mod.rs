@@ -261,6 +261,11 @@ impl Plan {
         limits
     }
 
+    /// When all scenarios are over by plan, after the start and without graceful stops: what progress is shown against.
+    pub fn scheduled(&self) -> Duration {
+        self.scenarios.iter().map(|scenario| scenario.ends_after).max().unwrap_or(self.duration)
+    }
+
     /// All workers.
     pub fn worker_indices(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
         (0..self.workers).map(WorkerIndex)
@@ -367,8 +372,9 @@ mod tests {
     #[test]
     fn scenarios_are_put_in_words() {
         let plan = plan(SHOP, Workers::Exactly(12)).expect("plans");
-        assert_eq!(plan.scenarios[0].shape, "0 → 400 in 2m, 5m hold /s");
+        assert_eq!(plan.scenarios[0].shape, "0 → 400/s in 2m, 5m hold");
         assert_eq!(plan.scenarios[1].shape, "120 VUs, 7m, from 10s");
+        assert_eq!(plan.scheduled(), Duration::from_secs(430));
         assert_eq!(plan.worker_vus(WorkerIndex(0)), 85);
         assert!((plan.worker_rate(WorkerIndex(0)).expect("has a rate") - 33.333).abs() < 0.01);
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     k6::options::Scenario,
+    millis,
     plan::{PlanError, plural, words},
 };
 
@@ -22,6 +23,10 @@ pub struct PlannedScenario {
     pub max_vus: u64,
     /// Iterations per second at most, of the arrival-rate executors.
     pub peak_rate: Option<f64>,
+    /// When it is over by plan, after the start of the test, without graceful stops; the executors that count
+    /// iterations may be over long before.
+    #[serde(with = "millis")]
+    pub ends_after: Duration,
 }
 
 /// Reads one scenario; refuses an executor that cannot be spread.
@@ -37,7 +42,7 @@ pub(super) fn planned((name, scenario): (&String, &Scenario)) -> Result<PlannedS
             let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start as f64, f64::max);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs, from k6")]
             let peak = peak as u64;
-            (format!("{} VUs", ramps(start as f64, scenario, |v| v)), peak, None)
+            (ramps(start as f64, " VUs", scenario, |v| v), peak, None)
         }
         "shared-iterations" => {
             let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
@@ -49,12 +54,12 @@ pub(super) fn planned((name, scenario): (&String, &Scenario)) -> Result<PlannedS
         }
         "constant-arrival-rate" => {
             let rate = per_second(scenario.rate.unwrap_or(0.0));
-            (format!("{rate:.4}/s, {duration}").replace(".0000", ""), arrival_vus, Some(rate))
+            (format!("{}/s, {duration}", number(rate)), arrival_vus, Some(rate))
         }
         "ramping-arrival-rate" => {
             let start = scenario.start_rate.unwrap_or(0.0);
             let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start, f64::max);
-            (format!("{} /s", ramps(per_second(start), scenario, per_second)), arrival_vus, Some(per_second(peak)))
+            (ramps(per_second(start), "/s", scenario, per_second), arrival_vus, Some(per_second(peak)))
         }
         executor => {
             return Err(PlanError::Executor { scenario: name.clone(), executor: executor.to_owned() });
@@ -64,12 +69,23 @@ pub(super) fn planned((name, scenario): (&String, &Scenario)) -> Result<PlannedS
         Some(start) => format!("{shape}, from {}", words(start)),
         None => shape,
     };
-    Ok(PlannedScenario { name: name.clone(), executor: scenario.executor.clone(), shape, max_vus, peak_rate })
+    let executor = scenario.executor.clone();
+    Ok(PlannedScenario { name: name.clone(), executor, shape, max_vus, peak_rate, ends_after: ends_after(scenario) })
 }
 
-/// `0 → 400 in 2m, 5m hold`.
-fn ramps(start: f64, scenario: &Scenario, unit: impl Fn(f64) -> f64) -> String {
-    let number = |value: f64| format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned();
+/// Start, and then the duration, the ramps, or what iterations may take (k6's default is ten minutes).
+fn ends_after(scenario: &Scenario) -> Duration {
+    let ramps = || scenario.stages.iter().filter_map(|stage| stage.duration).reduce(|a, b| a + b);
+    let lasts = scenario.duration.or_else(ramps).or(scenario.max_duration).unwrap_or(Duration::from_mins(10));
+    scenario.start_time.unwrap_or_default() + lasts
+}
+
+fn number(value: f64) -> String {
+    format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// `0 → 400/s in 2m, 5m hold`; `of` is what the levels count.
+fn ramps(start: f64, of: &str, scenario: &Scenario, unit: impl Fn(f64) -> f64) -> String {
     let mut text = number(start);
     let mut level = start;
     for stage in &scenario.stages {
@@ -78,7 +94,7 @@ fn ramps(start: f64, scenario: &Scenario, unit: impl Fn(f64) -> f64) -> String {
         text += &if (target - level).abs() < f64::EPSILON {
             format!(", {time} hold")
         } else {
-            format!(" → {} in {time}", number(target))
+            format!(" → {}{of} in {time}", number(target))
         };
         level = target;
     }

@@ -9,6 +9,7 @@ pub mod aggregate;
 pub mod prepare;
 pub mod reap;
 pub mod start;
+mod timely;
 pub mod watch;
 pub mod work;
 

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use crate::{
     ids::RunId,
     ports::{Fleet, FleetLoss, WorkerTask},
-    run::{Ports, UpdateError, WatchPorts, aggregate},
+    run::{
+        Ports, UpdateError, WatchPorts, aggregate,
+        timely::{PATIENCE, persist},
+    },
     verdict::Verdict,
 };
 
@@ -25,26 +28,31 @@ pub enum ReapError {
 /// The run's verdict. If it has none, watches for a sign of its aggregator for as long as a worker would, and without
 /// one concludes the run from what is in ledger and store; `None` if the aggregator lives.
 pub async fn reap(ports: &WatchPorts, id: &RunId, lambdaload_version: &str) -> Result<Option<Verdict>, ReapError> {
-    if let Some(verdict) = ports.ledger.verdict(id).await.map_err(UpdateError::from)? {
-        return Ok(Some(verdict));
+    let ports = &ports.timely();
+    let read_run = || async {
+        let run = persist(&*ports.clock, PATIENCE, || ports.ledger.run(id)).await;
+        run.map_err(UpdateError::from)
+    };
+    let verdict = persist(&*ports.clock, PATIENCE, || ports.ledger.verdict(id)).await.map_err(UpdateError::from)?;
+    if verdict.is_some() {
+        return Ok(verdict);
     }
-    let run = ports.ledger.run(id).await.map_err(UpdateError::from)?;
+    let run = read_run().await?;
     let beat = run.aggregator_beat;
-    let deadline = ports.clock.monotonic() + run.plan.deadlines.lost;
+    let deadline = ports.clock.monotonic() + run.plan.deadlines.lost * 3;
     while ports.clock.monotonic() < deadline {
         ports.clock.sleep(run.plan.pace.poll).await;
-        let run = ports.ledger.run(id).await.map_err(UpdateError::from)?;
-        if run.aggregator_beat != beat {
+        if read_run().await?.aggregator_beat > beat {
             return Ok(None);
         }
     }
+    let run = read_run().await?;
     let ports = Ports {
         clock: ports.clock.clone(),
         store: ports.store.clone(),
         ledger: ports.ledger.clone(),
         fleet: Arc::new(NoFleet),
     };
-    let run = ports.ledger.run(id).await.map_err(UpdateError::from)?;
     Ok(Some(aggregate::conclude_abandoned(&ports, run, lambdaload_version).await?))
 }
 

@@ -5,7 +5,12 @@ use crate::{
     lifecycle::{RunEvent, RunState},
     ports::{LedgerError, StoreError, WorkerTask, keys},
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
-    run::{Ports, UpdateError, prepare::Prepared, record_event},
+    run::{
+        Ports, UpdateError,
+        prepare::Prepared,
+        record_event,
+        timely::{PATIENCE, persist},
+    },
 };
 
 /// Why a run could not be started.
@@ -56,7 +61,7 @@ pub async fn start(ports: &Ports, id: RunId, prepared: Prepared) -> Result<(), S
             failure: Some(failure),
             ..WorkerRecord::claim(id.clone(), loss.index, Attempt(1))
         };
-        match ports.ledger.claim_worker(&worker).await {
+        match persist(&*ports.clock, PATIENCE, || ports.ledger.claim_worker(&worker)).await {
             // It was launched after all, and has spoken for itself.
             Ok(()) | Err(LedgerError::AlreadyExists(_)) => {}
             Err(error) => return Err(error.into()),

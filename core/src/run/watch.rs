@@ -6,7 +6,10 @@ use crate::{
     ids::RunId,
     live::LiveState,
     ports::{LedgerError, StoreError, keys},
-    run::WatchPorts,
+    run::{
+        WatchPorts,
+        timely::{PATIENCE, persist},
+    },
     verdict::Verdict,
 };
 
@@ -32,15 +35,16 @@ pub async fn watch(
     id: &RunId,
     on_live: &mut (dyn FnMut(&LiveState) + Send),
 ) -> Result<Verdict, WatchError> {
+    let ports = &ports.timely();
     let mut beat = None;
     let mut beat_at = ports.clock.monotonic();
     let mut shown = None;
     loop {
-        let run = ports.ledger.run(id).await?;
-        if let Some(verdict) = ports.ledger.verdict(id).await? {
+        let run = persist(&*ports.clock, PATIENCE, || ports.ledger.run(id)).await?;
+        if let Some(verdict) = persist(&*ports.clock, PATIENCE, || ports.ledger.verdict(id)).await? {
             return Ok(verdict);
         }
-        if beat != Some(run.aggregator_beat) {
+        if Some(run.aggregator_beat) > beat {
             beat = Some(run.aggregator_beat);
             beat_at = ports.clock.monotonic();
         }

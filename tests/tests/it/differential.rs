@@ -201,7 +201,8 @@ impl Oracle {
         flatten_checks(&self.summary["root_group"], &mut k6);
         k6.sort();
         let summary = aggregate.summary(&self.plan, self.duration());
-        let ours: Vec<_> = summary.checks.into_iter().map(|c| (c.group, c.name, c.passes, c.fails)).collect();
+        let mut ours: Vec<_> = summary.checks.into_iter().map(|c| (c.group, c.name, c.passes, c.fails)).collect();
+        ours.sort();
         assert_eq!(ours, k6, "checks with {workers} workers");
     }
 }

@@ -132,7 +132,7 @@ fn a_k6_that_writes_what_nobody_understands() {
     let said = run_with(&folder, does);
     let reasons = invalid(&folder, &said, 96);
     assert!(
-        reasons.contains("1 lines of k6's output could not be read") && reasons.contains("not what k6 writes"),
+        reasons.contains("1 line of k6's output could not be read") && reasons.contains("not what k6 writes"),
         "{reasons}"
     );
 }

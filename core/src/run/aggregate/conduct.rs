@@ -13,6 +13,7 @@ use crate::{
     run::{
         UpdateError,
         aggregate::{AggregateError, Conductor},
+        timely::{ANSWER, within},
         update_run,
     },
 };
@@ -34,7 +35,7 @@ impl Conductor<'_> {
                 // Asked again with the next poll.
                 Err(_) => {}
             }
-            let over = self.open_workers().next().is_none();
+            let over = self.open_workers().next().is_none() || self.run.state.phase == Phase::Concluded;
             if over || shown_at.is_none_or(|at| now.saturating_sub(at) >= self.run.plan.pace.flush) {
                 shown_at = Some(now);
                 let crossed = self.note_crossed_thresholds();
@@ -44,12 +45,7 @@ impl Conductor<'_> {
                 let live = self.live();
                 on_live(&live);
                 self.store_for_people(&keys::live(&self.run.id), &live).await;
-                // A sign of life for workers and watchers.
-                self.update(|run| {
-                    run.aggregator_beat += 1;
-                    Ok(true)
-                })
-                .await;
+                self.give_sign_of_life().await;
             }
             if over {
                 return Ok(());
@@ -67,14 +63,11 @@ impl Conductor<'_> {
         if let Some(abort) = self.reason_to_stop() {
             self.stop(abort).await;
         }
-        let at_least = |phase| {
-            let reached = |index: &WorkerIndex| self.workers.get(index).is_some_and(|w| w.record.phase >= phase);
-            self.run.plan.worker_indices().all(|index| reached(&index) || self.lost.contains_key(&index))
-        };
+        let at_least = |phase| self.run.plan.worker_indices().all(|index| self.is_at_least(index, phase));
+        // A stop that could not be recorded yet keeps all from starting, too.
+        let may_start = self.stopping_since.is_none() && self.lost.is_empty();
         match self.run.state.phase {
-            Phase::Initializing
-                if self.run.state.abort.is_none() && self.lost.is_empty() && at_least(WorkerPhase::Ready) =>
-            {
+            Phase::Initializing if may_start && at_least(WorkerPhase::Ready) => {
                 let start_at = self.ports.clock.now().plus(self.run.plan.pace.start_lead);
                 self.update(|run| {
                     run.state = run.state.next(RunEvent::Started)?;
@@ -99,14 +92,9 @@ impl Conductor<'_> {
 
     /// Changes the run's record. An event that cannot happen any more, and a ledger that does not answer, leave it as
     /// it is: the next look will show what is so.
-    async fn update(&mut self, change: impl FnMut(&mut RunRecord) -> Result<bool, Illegal>) {
+    pub(super) async fn update(&mut self, change: impl FnMut(&mut RunRecord) -> Result<bool, Illegal>) {
         match update_run(&*self.ports.ledger, &self.run.id, change).await {
-            Ok(run) => {
-                if run.state.phase != self.run.state.phase {
-                    self.phase_since = self.ports.clock.monotonic();
-                }
-                self.run = run;
-            }
+            Ok(run) => self.see(run),
             Err(UpdateError::Ledger(_) | UpdateError::Illegal(_)) => {}
         }
     }
@@ -122,11 +110,11 @@ impl Conductor<'_> {
 
     /// Workers whose beat has stood still are lost; they stop themselves when they notice.
     fn lose_silent_workers(&mut self) {
-        let now = self.ports.clock.monotonic();
         let lost = self.run.plan.deadlines.lost;
+        // Until the last look, not until now: what took long since then was ours.
         let silent: Vec<(WorkerIndex, Duration)> = self
             .open_workers()
-            .filter_map(|index| Some((index, now.saturating_sub(self.workers.get(&index)?.beat_at))))
+            .filter_map(|index| Some((index, self.looked_at.saturating_sub(self.workers.get(&index)?.beat_at))))
             .filter(|(_, silent)| *silent > lost)
             .collect();
         for (index, silent) in silent {
@@ -156,7 +144,7 @@ impl Conductor<'_> {
             for index in open {
                 self.lose(index, format!("did not end within {} s after it was told to stop", stopping.as_secs()));
             }
-            self.ports.fleet.kill_all().await;
+            within(&*self.ports.clock, ANSWER, self.ports.fleet.kill_all()).await;
         } else if stopping.is_none() && in_phase > limit {
             let open: Vec<String> = self.late_workers().map(|index| index.to_string()).collect();
             let message =
@@ -226,7 +214,7 @@ impl Conductor<'_> {
             status: self.run.state.status(),
             abort: self.run.state.abort.clone(),
             elapsed_ms: started.map(|_| millis(elapsed)),
-            duration_ms: millis(self.run.plan.duration),
+            duration_ms: millis(self.run.plan.scheduled()),
             workers: self.worker_counts(),
             start_skew_p99_ms: skew_p99_ms(self.workers.values().filter_map(|w| w.record.skew_micros)),
             vus,

@@ -9,20 +9,20 @@ mod conduct;
 
 pub(crate) use conduct::skew_p99_ms;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     aggregate::Aggregate,
     ids::{RunId, WorkerIndex},
     judge::{self, Evidence},
-    lifecycle::RunEvent,
+    lifecycle::{Phase, RunEvent},
     live::LiveState,
     ports::{LedgerError, keys},
     records::{Failure, RunRecord, WorkerPhase, WorkerRecord},
-    run::{Ports, UpdateError, record_event},
+    run::{
+        Ports, UpdateError, record_event,
+        timely::{ANSWER, PATIENCE, persist, within},
+    },
     verdict::Verdict,
 };
 
@@ -51,7 +51,8 @@ pub async fn aggregate(
     lambdaload_version: &str,
     on_live: &mut (dyn FnMut(&LiveState) + Send),
 ) -> Result<Verdict, AggregateError> {
-    let run = ports.ledger.run(id).await.map_err(UpdateError::from)?;
+    let ports = &ports.timely();
+    let run = persist(&*ports.clock, PATIENCE, || ports.ledger.run(id)).await.map_err(UpdateError::from)?;
     let mut conductor = Conductor::new(ports, run);
     conductor.conduct(on_live).await?;
     conductor.conclude(lambdaload_version).await
@@ -63,6 +64,7 @@ pub(super) async fn conclude_abandoned(
     run: RunRecord,
     lambdaload_version: &str,
 ) -> Result<Verdict, AggregateError> {
+    let ports = &ports.timely();
     let mut conductor = Conductor::new(ports, run);
     conductor.look().await.map_err(|error| AggregateError::Ledger { silent: Duration::ZERO, error })?;
     let abandoned: Vec<WorkerIndex> = conductor.open_workers().collect();
@@ -85,6 +87,10 @@ struct Conductor<'a> {
     unreadable: BTreeMap<(WorkerIndex, u32), String>,
     /// For each threshold, when it was first seen not to hold, after the start.
     first_crossed: Vec<Option<Duration>>,
+    /// When the ledger was last seen to answer, by the monotonic clock.
+    looked_at: Duration,
+    /// Whether the ledger has not answered since.
+    is_blind: bool,
     /// When the phase began, by the monotonic clock.
     phase_since: Duration,
     /// When the run was told to stop, likewise.
@@ -108,6 +114,8 @@ impl<'a> Conductor<'a> {
             lost: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             first_crossed: vec![None; run.plan.thresholds.len()],
+            looked_at: ports.clock.monotonic(),
+            is_blind: false,
             phase_since: ports.clock.monotonic(),
             stopping_since: None,
             aggregator_lost: false,
@@ -118,20 +126,21 @@ impl<'a> Conductor<'a> {
     /// Reads the run and its workers.
     async fn look(&mut self) -> Result<(), LedgerError> {
         // The fleet first: a worker that closes between the two questions is then seen as closed, not as lost.
-        let gone = self.ports.fleet.gone().await;
+        let gone = within(&*self.ports.clock, ANSWER, self.ports.fleet.gone()).await.unwrap_or_default();
+        let was_blind = std::mem::replace(&mut self.is_blind, true);
         let run = self.ports.ledger.run(&self.run.id).await?;
-        let now = self.ports.clock.monotonic();
-        if run.state.phase != self.run.state.phase {
-            self.phase_since = now;
-        }
-        if run.state.abort.is_some() {
-            self.stopping_since.get_or_insert(now);
-        }
-        self.run = run;
-        for record in self.ports.ledger.workers(&self.run.id).await? {
+        let workers = self.ports.ledger.workers(&self.run.id).await?;
+        self.is_blind = false;
+        self.looked_at = self.ports.clock.monotonic();
+        self.see(run);
+        for record in workers {
             let seen = self.workers.get(&record.index);
-            let beat_at = seen.filter(|seen| seen.record.beat == record.beat).map_or(now, |seen| seen.beat_at);
-            self.workers.insert(record.index, SeenWorker { record, beat_at });
+            // A ledger that could not be asked could not be written either: silence counts from now.
+            let is_alive = was_blind || seen.is_none_or(|seen| seen.record.beat < record.beat);
+            // An answer from before the last one says nothing new.
+            let latest = seen.map(|seen| &seen.record).filter(|seen| seen.beat > record.beat).unwrap_or(&record).clone();
+            let beat_at = seen.filter(|_| !is_alive).map_or(self.looked_at, |seen| seen.beat_at);
+            self.workers.insert(record.index, SeenWorker { record: latest, beat_at });
         }
         for loss in gone {
             if self.open_workers().any(|index| index == loss.index) {
@@ -141,11 +150,34 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
+    /// Takes note of the run's record, unless a later one was seen.
+    fn see(&mut self, run: RunRecord) {
+        if run.version < self.run.version {
+            return;
+        }
+        let now = self.ports.clock.monotonic();
+        if run.state.phase != self.run.state.phase {
+            self.phase_since = now;
+        }
+        if run.state.abort.is_some() {
+            self.stopping_since.get_or_insert(now);
+        }
+        self.run = run;
+    }
+
     /// Workers of which something is still to be expected.
     fn open_workers(&self) -> impl Iterator<Item = WorkerIndex> {
-        let closed =
-            |index: &WorkerIndex| self.workers.get(index).is_some_and(|w| w.record.phase == WorkerPhase::Closed);
-        self.run.plan.worker_indices().filter(move |index| !closed(index) && !self.lost.contains_key(index))
+        self.run.plan.worker_indices().filter(|index| !self.is_at_least(*index, WorkerPhase::Closed))
+    }
+
+    /// Whether a worker has come so far, or will come no further.
+    fn is_at_least(&self, index: WorkerIndex, phase: WorkerPhase) -> bool {
+        let reached = match self.workers.get(&index) {
+            Some(seen) => seen.record.phase >= phase,
+            // Whoever has not claimed a segment of a run that is being stopped does not begin.
+            None => self.run.state.abort.is_some(),
+        };
+        reached || self.lost.contains_key(&index)
     }
 
     /// Notes that a worker will say nothing more.
@@ -161,6 +193,13 @@ impl<'a> Conductor<'a> {
 
     /// Gathers what is left, judges, and writes the verdict unless there is one.
     async fn conclude(mut self, lambdaload_version: &str) -> Result<Verdict, AggregateError> {
+        let Ports { clock, ledger, .. } = self.ports;
+        if self.run.state.phase == Phase::Concluded {
+            let verdict = persist(&**clock, PATIENCE, || ledger.verdict(&self.run.id)).await;
+            if let Some(verdict) = verdict.map_err(UpdateError::from)? {
+                return Ok(verdict);
+            }
+        }
         self.collect_rest().await;
         let closings = self.closings().await;
         let verdict = judge::judge(&Evidence {
@@ -175,8 +214,9 @@ impl<'a> Conductor<'a> {
             lambdaload_version,
         });
         self.store_for_people(&keys::timeline(&self.run.id), &self.aggregate.timeline()).await;
-        let verdict = self.ports.ledger.conclude(&self.run.id, &verdict).await.map_err(UpdateError::from)?;
-        record_event(&*self.ports.ledger, &self.run.id, RunEvent::Concluded).await?;
+        let id = &self.run.id;
+        let verdict = persist(&**clock, PATIENCE, || ledger.conclude(id, &verdict)).await.map_err(UpdateError::from)?;
+        persist(&**clock, PATIENCE, || record_event(&**ledger, id, RunEvent::Concluded)).await?;
         Ok(verdict)
     }
 
@@ -187,13 +227,26 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// Chunks that are in the store, by the workers' records, and not yet merged.
+    /// A sign of life for workers and watchers.
+    async fn give_sign_of_life(&mut self) {
+        self.update(|run| {
+            run.aggregator_beat += 1;
+            Ok(true)
+        })
+        .await;
+    }
+
+    /// Chunks that are in the store, by the workers' records, and not yet merged; the oldest first.
     fn missing_chunks(&self) -> Vec<(WorkerIndex, u32)> {
-        let unreadable: BTreeSet<_> = self.unreadable.keys().copied().collect();
         let wanted = self.workers.values().flat_map(|seen| {
             let record = &seen.record;
             (self.aggregate.merged_up_to(record.index) + 1..=record.chunks).map(|sequence| (record.index, sequence))
         });
-        wanted.filter(|chunk| !unreadable.contains(chunk)).collect()
+        let is_missing = |(index, sequence): &(WorkerIndex, u32)| {
+            !self.aggregate.has_merged(*index, *sequence) && !self.unreadable.contains_key(&(*index, *sequence))
+        };
+        let mut missing: Vec<_> = wanted.filter(is_missing).collect();
+        missing.sort_unstable_by_key(|(index, sequence)| (*sequence, *index));
+        missing
     }
 }

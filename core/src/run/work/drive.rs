@@ -44,14 +44,19 @@ pub(super) async fn drive(shared: &Shared<'_>, control: &dyn GeneratorControl) -
         Step::Exited(exit) => Ok(exit),
         Step::Done(()) | Step::TimedOut => {
             control.kill();
-            // Its exit is that of our signal. (One that the system does not let die would be waited for in vain.)
+            // One that not even the system can end is not waited for.
             ended().await;
             Err(hung(shared, control, "did not leave", stop))
         }
     };
-    note_end(shared).await;
-    let interrupted = outcome?;
-    judge_exit(shared, control, exit?, interrupted)
+    let outcome = outcome.and_then(|interrupted| judge_exit(shared, control, exit?, interrupted));
+    if let Err(failure) = &outcome {
+        lock(&shared.record).failure = Some(failure.clone());
+    }
+    if lock(&shared.record).resumed_at.is_some() {
+        note_end(shared).await;
+    }
+    outcome
 }
 
 /// Returns whether we have told k6 to end although its iterations were over.
@@ -173,6 +178,9 @@ async fn iterate(shared: &Shared<'_>, control: &dyn GeneratorControl, deadlines:
             }
             Ok(true)
         }
+        Step::Exited(exit @ ProcessExit::Code(code::OK)) if shared.linger => {
+            Err(exit_failure(FailureKind::Teardown, exit, " before teardown()", control))
+        }
         Step::Done(Either::Right(_)) | Step::Exited(_) => Ok(false),
         Step::TimedOut => Err(hung(shared, control, "did not end", deadlines.run)),
     }
@@ -218,21 +226,18 @@ async fn note(shared: &Shared<'_>, phase: WorkerPhase) {
     drop(shared.renew(|record| record.phase = phase).await);
 }
 
-/// Notes that nothing runs any more, once.
+/// Notes, once, that nothing runs any more.
 async fn note_end(shared: &Shared<'_>) {
     let ended_at = shared.ports.clock.now();
-    {
+    let first = {
         let mut record = lock(&shared.record);
-        if record.ended_at.is_some() {
-            return;
-        }
-        record.ended_at = Some(ended_at);
-        if record.resumed_at.is_none() && !shared.linger {
-            // It waits for nobody, and nobody waits for it: it closes.
-            return;
-        }
+        let first = record.ended_at.is_none();
+        record.ended_at.get_or_insert(ended_at);
+        first
+    };
+    if first {
+        note(shared, WorkerPhase::Ended).await;
     }
-    note(shared, WorkerPhase::Ended).await;
 }
 
 /// What k6's own end says. `interrupted`: its iterations were over and we have told it to leave.

@@ -7,14 +7,11 @@ use futures::future::{self, Either};
 use crate::{
     ports::{GeneratorControl, StoreError, keys},
     records::{Failure, FailureKind},
-    run::{
-        timely::persist,
-        work::{
-            Shared,
-            drive::{LOOK, Step, told_to_stop, until},
-            failures::{exit_failure, hook_failure, hung, k6_failure, store_failure},
-            lock,
-        },
+    run::work::{
+        Shared,
+        drive::{LOOK, Step, told_to_stop, until},
+        failures::{exit_failure, hook_failure, hung, k6_failure, store_failure},
+        lock,
     },
 };
 

@@ -1,13 +1,18 @@
-//! A worker's duties beside its k6: upload, renew the lease, obey.
+//! A worker's duties beside its k6: upload, renew the lease, obey. None of them waits for another.
 
 use std::time::Duration;
 
+use futures::{FutureExt, future};
+
 use crate::{
     chunk::{Chunk, ChunkKey},
-    lifecycle::{Abort, AbortCause},
-    ports::{GeneratorControl, LedgerError, StoreError, keys},
-    records::{Failure, FailureKind, RunRecord},
-    run::work::{Shared, lock},
+    lifecycle::{Abort, AbortCause, Phase},
+    ports::{LedgerError, StoreError, keys},
+    records::{Failure, FailureKind},
+    run::{
+        timely::{ANSWER, within},
+        work::{Shared, failures::failure, lock},
+    },
 };
 
 impl Shared<'_> {
@@ -50,78 +55,119 @@ impl Shared<'_> {
             Err(error) => Err(error),
         }
     }
+
+    /// Notes that the worker gives up its part of the run, whoever reads that.
+    fn give_up(&self, message: String) -> Failure {
+        let failure = Failure { log: self.log(), ..failure(FailureKind::Abandoned, message) };
+        lock(&self.record).failure.get_or_insert(failure.clone());
+        *lock(&self.given_up) = Some(failure.clone());
+        failure
+    }
 }
 
-/// Goes on until the worker must give up, and says why. Until then it uploads and renews with every flush, and looks at
-/// the run's record with every poll.
-pub(super) async fn keep(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Failure {
-    let clock = &*shared.ports.clock;
-    let RunRecord { id, plan, .. } = shared.run();
-    let patience = plan.deadlines.lost * 3;
-    let mut flushed_at = clock.monotonic();
-    let mut heard_at = clock.monotonic();
-    let mut stored_at = clock.monotonic();
-    let mut beat = None;
+/// Goes on until the worker must end, and says why.
+pub(super) async fn keep(shared: &Shared<'_>) -> Failure {
+    let lease_lost = async {
+        hold_lease(shared).await;
+        shared.give_up("another worker has this segment now, or the run is gone; stopped".to_owned())
+    };
+    future::select_all([obey_the_run(shared).boxed(), upload(shared).boxed(), lease_lost.boxed()]).await.0
+}
+
+/// Renews the lease with every flush; returns the ledger's refusal when there is nothing to renew any more.
+pub(super) async fn hold_lease(shared: &Shared<'_>) -> LedgerError {
+    let flush = shared.plan(|plan| plan.pace.flush);
     loop {
-        shared.sleep(plan.pace.poll).await;
-        let now = clock.monotonic();
-        // A look at the run. No answer at all is as bad as no sign of the aggregator: nobody could stop us.
-        if let Ok(run) = shared.ports.ledger.run(&id).await {
-            if beat != Some(run.aggregator_beat) {
-                beat = Some(run.aggregator_beat);
-                heard_at = now;
-            }
-            let abort = run.state.abort.clone();
-            *lock(&shared.run) = run;
-            if let Some(abort) = abort {
-                obey(shared, control, abort).await;
-            }
+        shared.sleep(flush).await;
+        if let Err(refusal @ (LedgerError::Conflict(_) | LedgerError::NoSuchRun(_))) = shared.renew(|_| {}).await {
+            return refusal;
         }
-        if now.saturating_sub(heard_at) > patience && shared.told_to_stop().is_none() {
-            let message = format!("no sign of the run's aggregator for {} s; stopped", seconds(patience));
-            obey(shared, control, Abort { cause: AbortCause::System, message, at_once: false }).await;
-        }
-        if now.saturating_sub(heard_at) > patience * 2 {
-            let message = format!("no sign of the run's aggregator for {} s", seconds(patience * 2));
-            return Failure { kind: FailureKind::Abandoned, message, exit: None, log: control.log() };
-        }
-        if now.saturating_sub(flushed_at) < plan.pace.flush {
-            continue;
-        }
-        flushed_at = now;
-        match shared.flush(false).await {
-            Ok(()) => stored_at = now,
-            Err(error) if now.saturating_sub(stored_at) > patience => {
-                let message = format!("nothing could be stored for {} s: {error}", seconds(patience));
-                return Failure { kind: FailureKind::Store, message, exit: None, log: control.log() };
+    }
+}
+
+/// Uploads with every flush, until nothing could be stored for too long.
+async fn upload(shared: &Shared<'_>) -> Failure {
+    let clock = &*shared.ports.clock;
+    let flush = shared.plan(|plan| plan.pace.flush);
+    let mut stored_at = clock.monotonic();
+    loop {
+        shared.sleep(flush).await;
+        let outcome = shared.flush(false).await;
+        let silent = clock.monotonic().saturating_sub(stored_at);
+        match outcome {
+            Ok(()) => stored_at = clock.monotonic(),
+            Err(error) if silent > shared.patience() => {
+                let message = format!("nothing could be stored for {} s: {error}", shared.patience().as_secs());
+                return Failure { log: shared.log(), ..failure(FailureKind::Store, message) };
             }
             // Kept, and tried again with the next flush.
             Err(_) => {}
         }
-        if let Err(LedgerError::Conflict(_) | LedgerError::NoSuchRun(_)) = shared.renew(|_| {}).await {
-            let message = "another worker has this segment now, or the run is gone; stopped".to_owned();
-            return Failure { kind: FailureKind::Abandoned, message, exit: None, log: control.log() };
+    }
+}
+
+/// Looks at the run's record with every poll and does what it says, until there is nobody left who could say anything.
+async fn obey_the_run(shared: &Shared<'_>) -> Failure {
+    let clock = &*shared.ports.clock;
+    let (id, poll) = (lock(&shared.run).id.clone(), shared.plan(|plan| plan.pace.poll));
+    let patience = shared.patience();
+    let mut heard_at = clock.monotonic();
+    let mut beat = None;
+    loop {
+        shared.sleep(poll).await;
+        // No answer at all is as bad as no sign of the aggregator: nobody could stop us.
+        let answer = shared.ports.ledger.run(&id).await;
+        let now = clock.monotonic();
+        if let Ok(run) = answer {
+            if Some(run.aggregator_beat) > beat {
+                beat = Some(run.aggregator_beat);
+                heard_at = now;
+            }
+            let (phase, abort) = (run.state.phase, run.state.abort.clone());
+            shared.see(run);
+            if let Some(abort) = abort {
+                obey(shared, abort).await;
+            } else if phase == Phase::Concluded && shared.told_to_stop().is_none() {
+                give_up_and_stop(shared, "the run was concluded without this worker; stopped".to_owned()).await;
+            }
+        }
+        let silent = now.saturating_sub(heard_at);
+        if silent > patience && shared.told_to_stop().is_none() {
+            give_up_and_stop(shared, no_sign(patience) + "; stopped").await;
+        }
+        if silent > patience * 2 {
+            return shared.give_up(no_sign(patience * 2));
         }
     }
 }
 
-/// Stops k6 as the run's record says; doing so again only hurries it.
-async fn obey(shared: &Shared<'_>, control: &dyn GeneratorControl, abort: Abort) {
-    let before = lock(&shared.told_to_stop).replace(abort.clone());
+fn no_sign(silent: Duration) -> String {
+    format!("no sign of the run's aggregator for {} s", silent.as_secs())
+}
+
+/// Stops k6 though the run's record does not say so. What it has measured is less than what was planned.
+async fn give_up_and_stop(shared: &Shared<'_>, message: String) {
+    shared.give_up(message.clone());
+    obey(shared, Abort { cause: AbortCause::System, message, at_once: false }).await;
+}
+
+/// Stops k6; doing so again only hurries it.
+async fn obey(shared: &Shared<'_>, abort: Abort) {
+    let at_once = abort.at_once;
+    let before = lock(&shared.told_to_stop).replace(abort);
+    // A k6 that is still being started is stopped once it is.
+    let Some(control) = shared.control.get() else { return };
     match before {
-        None if abort.at_once => control.kill(),
+        None if at_once => control.kill(),
         None if shared.linger => {
             // It must stay for teardown; if it does not listen, it is interrupted like the others.
-            if control.stop_iterations().await.is_err() {
+            let stopped = within(&*shared.ports.clock, ANSWER, control.stop_iterations()).await;
+            if !matches!(stopped, Some(Ok(()))) {
                 control.interrupt();
             }
         }
         None => control.interrupt(),
-        Some(before) if abort.at_once && !before.at_once => control.kill(),
+        Some(before) if at_once && !before.at_once => control.kill(),
         Some(_) => {}
     }
-}
-
-fn seconds(duration: Duration) -> u64 {
-    duration.as_secs()
 }

@@ -1,28 +1,38 @@
 //! A worker's whole life: claim a segment, run one k6 on it, upload what it says, close.
 //!
-//! Three things go on at one time: [`drive`] takes k6 from start to end, the pump reads what it writes, and [`keep`]
+//! Several things go on at one time: [`drive`] takes k6 from start to end, the pump reads what it writes, and [`keep`]
 //! uploads, renews the lease and obeys the run's record. They share [`Shared`]; none of them holds a lock while it waits.
 
+mod close;
 mod drive;
+mod failures;
+mod hooks;
 mod keep;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use futures::future::{self, Either};
+use futures::{
+    future::{self, Either},
+    lock::Mutex as Queue,
+};
 
 use crate::{
-    closing::Closing,
-    k6::exit::ProcessExit,
-    lifecycle::{Abort, Phase},
+    lifecycle::{Abort, AbortCause, Phase},
+    plan::{Deadlines, Plan},
     ports::{
-        Clock, GeneratorControl, GeneratorError, GeneratorSpec, Ledger, LedgerError, LoadGenerator, ObjectStore,
-        SampleStream, StoreError, WorkerTask, keys,
+        Clock, GeneratorControl, GeneratorSpec, Ledger, LedgerError, LoadGenerator, ObjectStore, SampleStream,
+        StoreError, WorkerTask, keys,
     },
     recorder::{MAX_TAG_SETS, Recorder},
-    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
+    records::{Failure, FailureKind, RunRecord, WorkerRecord},
+    run::{
+        timely::{MayPass, PATIENCE, persist, within},
+        work::failures::{failure, start_failure, store_failure},
+    },
+    segment::Segment,
 };
 
 /// The ports of a worker.
@@ -67,73 +77,126 @@ pub enum WorkError {
 
 /// Runs one worker to its end.
 pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkError> {
-    let run = ports.ledger.run(&task.run).await?;
+    // An archive may be larger than what is answered in time.
+    let archives = Arc::clone(&ports.store);
+    let ports = &ports.timely();
+    let clock = &*ports.clock;
+    let run = persist(clock, PATIENCE, || ports.ledger.run(&task.run)).await?;
     if run.state.phase > Phase::Initializing || run.state.abort.is_some() {
         return Ok(Worked::Late);
     }
     let planned = run.plan.workers;
     let segment = run.plan.segment(task.index).ok_or(WorkError::NoSuchWorker { planned, index: task.index })?;
     let record = WorkerRecord::claim(task.run.clone(), task.index, task.attempt);
-    match ports.ledger.claim_worker(&record).await {
+    match persist(clock, PATIENCE, || ports.ledger.claim_worker(&record)).await {
         Ok(()) => {}
+        // Perhaps it is our own claim, whose answer was lost. Nobody can tell, and two k6 on one segment are worse than
+        // none.
         Err(LedgerError::AlreadyExists(_)) => return Ok(Worked::Duplicate),
         Err(error) => return Err(error.into()),
     }
-    let linger = task.index.is_first();
-    let started = async {
-        let archive =
-            ports.store.get(&keys::archive(&run.plan.archive.hash)).await.map_err(|error| store_failure(&error))?;
-        check_archive(&archive, &run)?;
-        let spec = GeneratorSpec { archive, segment, linger };
-        ports.generator.start(spec).await.map_err(|error| start_failure(&error))
-    };
-    let started = started.await;
-    let recorder = Recorder::new(run.plan.watches(), MAX_TAG_SETS);
     let shared = Shared {
         ports,
-        linger,
+        archives: &*archives,
+        linger: task.index.is_first(),
+        control: OnceLock::new(),
         record: Mutex::new(record),
-        recorder: Mutex::new(recorder),
+        renewing: Queue::new(()),
+        recorder: Mutex::new(Recorder::new(run.plan.watches(), MAX_TAG_SETS)),
         run: Mutex::new(run),
         told_to_stop: Mutex::new(None),
+        given_up: Mutex::new(None),
         unsent: Mutex::new(None),
     };
-    let failure = match started {
-        Ok(generator) => {
-            let control: &dyn GeneratorControl = &*generator.control;
-            let body = async {
-                let (driven, pumped) =
-                    future::join(drive::drive(&shared, control), pump(&shared, generator.samples)).await;
-                driven.err().or(pumped.err())
-            };
-            let kept = keep::keep(&shared, control);
-            futures::pin_mut!(body, kept);
-            match future::select(body, kept).await {
-                Either::Left((failure, _)) => failure,
-                Either::Right((failure, body)) => {
-                    control.kill();
-                    // What k6 has written so far is still read.
-                    body.await;
-                    Some(failure)
-                }
-            }
-        }
-        Err(failure) => Some(failure),
-    };
-    close(&shared, failure).await?;
+    let failure = run_segment(&shared, segment).await;
+    // The lease is held until the last word is said.
+    let closing = close::close(&shared, failure);
+    let lease = keep::hold_lease(&shared);
+    futures::pin_mut!(closing, lease);
+    match future::select(closing, lease).await {
+        Either::Left((closed, _)) => closed?,
+        Either::Right((refusal, _)) => return Err(refusal.into()),
+    }
     Ok(Worked::Closed)
+}
+
+/// Runs k6 on the segment, with all duties beside it, until k6 has ended; returns what went wrong.
+async fn run_segment(shared: &Shared<'_>, segment: Segment) -> Option<Failure> {
+    let body = run_k6(shared, segment);
+    let kept = keep::keep(shared);
+    futures::pin_mut!(body, kept);
+    match future::select(body, kept).await {
+        // What it gave up before has made it end as it did.
+        Either::Left((outcome, _)) => lock(&shared.given_up).take().or(outcome.err()),
+        Either::Right((failure, body)) => {
+            lock(&shared.record).failure = Some(failure.clone());
+            let message = failure.message.clone();
+            *lock(&shared.told_to_stop) = Some(Abort { cause: AbortCause::System, message, at_once: true });
+            // A k6 that is only being started is dropped with its start.
+            if let Some(control) = shared.control.get() {
+                control.kill();
+                // What it has written so far is still read.
+                drop(body.await);
+            }
+            Some(failure)
+        }
+    }
+}
+
+/// Starts k6, drives it to its end and reads all that it writes.
+async fn run_k6(shared: &Shared<'_>, segment: Segment) -> Result<(), Failure> {
+    let deadlines = shared.deadlines();
+    let clock = &*shared.ports.clock;
+    let started = async {
+        let key = keys::archive(&shared.plan(|plan| plan.archive.hash.clone()));
+        let archive = shared.persist(|| shared.archives.get(&key)).await.map_err(|error| store_failure(&error))?;
+        shared.plan(|plan| check_archive(&archive, plan))?;
+        let spec = GeneratorSpec { archive, segment, linger: shared.linger };
+        shared.ports.generator.start(spec).await.map_err(|error| start_failure(&error))
+    };
+    let started = within(clock, deadlines.ready, started).await.unwrap_or_else(|| {
+        let message = format!("k6 could not be started within {} s", deadlines.ready.as_secs());
+        Err(failure(FailureKind::K6Hung, message))
+    });
+    let generator = started?;
+    let control = &**shared.control.get_or_init(|| generator.control);
+    let (driven, pumped) = (drive::drive(shared, control), pump(shared, generator.samples));
+    futures::pin_mut!(driven, pumped);
+    match future::select(driven, pumped).await {
+        Either::Left((driven, pumped)) => {
+            let read = within(clock, deadlines.stop, pumped).await.unwrap_or_else(|| {
+                Err(failure(FailureKind::K6Failed, "what k6 wrote could not be read to its end".to_owned()))
+            });
+            driven.and(read)
+        }
+        Either::Right((Ok(()), driven)) => driven.await,
+        Either::Right((Err(unread), driven)) => {
+            // Without a reader it would never end.
+            control.kill();
+            drop(driven.await);
+            Err(unread)
+        }
+    }
 }
 
 /// What the parties of one worker share.
 struct Shared<'a> {
     ports: &'a WorkPorts,
+    /// The store, for as long as an archive takes.
+    archives: &'a dyn ObjectStore,
     linger: bool,
+    /// k6, once it was started.
+    control: OnceLock<Box<dyn GeneratorControl>>,
     record: Mutex<WorkerRecord>,
+    /// Renewals come one after the other, so that an older record never replaces a newer one.
+    renewing: Queue<()>,
     recorder: Mutex<Recorder>,
     /// The run as it was last seen.
     run: Mutex<RunRecord>,
     /// Why k6 was told to stop, once it was.
     told_to_stop: Mutex<Option<Abort>>,
+    /// Why the worker stopped k6 though the run goes on, if it did.
+    given_up: Mutex<Option<Failure>>,
     /// A chunk that could not be stored yet, with its key.
     unsent: Mutex<Option<(String, Vec<u8>)>>,
 }
@@ -144,23 +207,60 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared<'_> {
-    fn run(&self) -> RunRecord {
-        lock(&self.run).clone()
+    fn plan<T>(&self, of: impl FnOnce(&Plan) -> T) -> T {
+        of(&lock(&self.run).plan)
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        self.plan(|plan| plan.deadlines)
+    }
+
+    /// How long the worker goes on without store, ledger or aggregator.
+    fn patience(&self) -> Duration {
+        self.deadlines().lost * 3
+    }
+
+    /// Takes note of the run's record, unless a later one was seen.
+    fn see(&self, run: RunRecord) {
+        let mut seen = lock(&self.run);
+        if run.version >= seen.version {
+            *seen = run;
+        }
     }
 
     /// Changes the worker's record and stores it, with a new beat.
     async fn renew(&self, change: impl FnOnce(&mut WorkerRecord)) -> Result<(), LedgerError> {
+        // Even if it has to wait: whoever comes first carries it.
+        change(&mut lock(&self.record));
+        let _turn = self.renewing.lock().await;
         let record = {
             let mut record = lock(&self.record);
-            change(&mut record);
             record.beat += 1;
             record.clone()
         };
         self.ports.ledger.replace_worker(&record).await
     }
 
+    /// Tries again what store or ledger did not do, as long as the worker's patience lasts.
+    async fn persist<T, E: MayPass, F: Future<Output = Result<T, E>>>(
+        &self,
+        call: impl FnMut() -> F,
+    ) -> Result<T, E> {
+        persist(&*self.ports.clock, self.patience(), call).await
+    }
+
     fn told_to_stop(&self) -> Option<Abort> {
         lock(&self.told_to_stop).clone()
+    }
+
+    /// Whether somebody wanted k6 to be killed.
+    fn is_killed_on_purpose(&self) -> bool {
+        self.told_to_stop().is_some_and(|abort| abort.at_once)
+    }
+
+    /// What k6 has said, if it was started.
+    fn log(&self) -> Vec<String> {
+        self.control.get().map(|control| control.log()).unwrap_or_default()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -171,94 +271,25 @@ impl Shared<'_> {
 /// Reads k6's output to its end.
 async fn pump(shared: &Shared<'_>, mut samples: Box<dyn SampleStream>) -> Result<(), Failure> {
     let mut piece = Vec::new();
-    while let Some(()) = samples.next(&mut piece).await.map_err(|error| Failure {
-        kind: FailureKind::K6Failed,
-        message: format!("what k6 writes could not be read any more: {error}"),
-        exit: None,
-        log: Vec::new(),
+    while let Some(()) = samples.next(&mut piece).await.map_err(|error| {
+        failure(FailureKind::K6Failed, format!("what k6 writes could not be read any more: {error}"))
     })? {
         lock(&shared.recorder).feed(&piece);
     }
-    lock(&shared.recorder).finish();
+    let mut recorder = lock(&shared.recorder);
+    if shared.is_killed_on_purpose() {
+        recorder.forget_cut_line();
+    }
+    recorder.finish();
     Ok(())
 }
 
-/// Uploads what is left, then the closing record, then says so in the ledger. Tries for as long as the aggregator would
-/// wait.
-async fn close(shared: &Shared<'_>, failure: Option<Failure>) -> Result<(), WorkError> {
-    let deadline = shared.ports.clock.monotonic() + shared.run().plan.deadlines.lost * 3;
-    let retry = |error: WorkError| async {
-        if shared.ports.clock.monotonic() >= deadline {
-            return Err(error);
-        }
-        shared.sleep(Duration::from_millis(500)).await;
-        Ok(())
-    };
-    while let Err(error) = shared.flush(true).await {
-        retry(error.into()).await?;
-    }
-    let closing = {
-        let (record, recorder) = (lock(&shared.record), lock(&shared.recorder));
-        Closing {
-            run: record.run.clone(),
-            worker: record.index,
-            attempt: record.attempt,
-            chunks: record.chunks,
-            lines: recorder.counts().clone(),
-            totals: recorder.totals().map(|(id, total)| (id.clone(), total)).collect(),
-        }
-    };
-    let key = keys::closing(&closing.run, closing.worker, closing.attempt);
-    let json = serde_json::to_vec(&closing).map_err(|error| StoreError::Unavailable {
-        operation: "encode",
-        key: key.clone(),
-        cause: error.into(),
-    })?;
-    loop {
-        match shared.ports.store.put_new(&key, json.clone()).await {
-            // It is there from a try whose answer was lost.
-            Ok(()) | Err(StoreError::AlreadyExists(_)) => break,
-            Err(error) => retry(error.into()).await?,
-        }
-    }
-    loop {
-        let failure = failure.clone();
-        match shared.renew(|record| (record.phase, record.failure) = (WorkerPhase::Closed, failure)).await {
-            Ok(()) => return Ok(()),
-            Err(error) => retry(error.into()).await?,
-        }
-    }
-}
-
-fn check_archive(bytes: &[u8], run: &RunRecord) -> Result<(), Failure> {
-    let wanted = &run.plan.archive.hash;
+fn check_archive(bytes: &[u8], plan: &Plan) -> Result<(), Failure> {
+    let wanted = &plan.archive.hash;
     let problem = match crate::archive::Archive::read(bytes) {
         Ok(archive) if archive.hash == *wanted => return Ok(()),
         Ok(archive) => format!("its contents have the hash {}, not {}", archive.hash.short(), wanted.short()),
         Err(error) => error.to_string(),
     };
-    Err(Failure {
-        kind: FailureKind::Store,
-        message: format!("the archive in the store is not the one of the plan: {problem}"),
-        exit: None,
-        log: Vec::new(),
-    })
-}
-
-fn store_failure(error: &StoreError) -> Failure {
-    Failure { kind: FailureKind::Store, message: error.to_string(), exit: None, log: Vec::new() }
-}
-
-fn start_failure(error: &GeneratorError) -> Failure {
-    let (exit, log) = match error {
-        GeneratorError::Refused { exit, log } => (Some(*exit), log.clone()),
-        _ => (None, Vec::new()),
-    };
-    Failure { kind: FailureKind::K6DidNotStart, message: format!("k6 could not be started: {error}"), exit, log }
-}
-
-/// A failure of k6 itself, told from how it ended.
-fn exit_failure(kind: FailureKind, exit: ProcessExit, when: &str, control: &dyn GeneratorControl) -> Failure {
-    let message = format!("k6 {}{when} ({exit})", exit.meaning());
-    Failure { kind, message, exit: Some(exit), log: control.log() }
+    Err(failure(FailureKind::Store, format!("the archive in the store is not the one of the plan: {problem}")))
 }

@@ -1,7 +1,5 @@
 //! What tests with a real k6 share.
 
-#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
-
 use std::{
     fmt::Write as _,
     path::PathBuf,

@@ -1,8 +1,5 @@
 //! The port `Fleet` with processes of this machine.
 
-#![cfg(feature = "local")]
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -2,11 +2,6 @@
 //!
 //! The tests run this very program again as a worker and as the owner of a fleet; those roles are the ignored tests.
 
-#![cfg(all(target_os = "linux", feature = "local"))]
-#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
-
-mod common;
-
 use std::{
     env, fs,
     io::{self, BufRead as _, BufReader, Write as _},
@@ -16,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{k6_path, reach, start};
 use lambdaload_adapters::{
     k6::K6,
     local::{ProcessFleet, WorkerProgram},
@@ -25,6 +19,8 @@ use lambdaload_core::{
     ids::{Attempt, RunId, WorkerIndex},
     ports::{Fleet as _, Generator, GeneratorPhase, WorkerTask},
 };
+
+use crate::common::{k6_path, reach, start};
 
 const WORKERS: u32 = 2;
 
@@ -90,8 +86,9 @@ fn say(what: &str) {
 /// A fleet whose workers all run k6.
 async fn fleet(folder: &Path) -> ProcessFleet {
     let variables = variables(folder);
-    let arguments =
-        Box::new(move |_: &WorkerTask| variables.iter().cloned().chain(role("worker")).map(Into::into).collect());
+    let arguments = Box::new(move |_: &WorkerTask| {
+        variables.iter().cloned().chain(role("orphans::worker")).map(Into::into).collect()
+    });
     let fleet =
         ProcessFleet::new(WorkerProgram { program: "/usr/bin/env".into(), arguments }, folder).expect("a fleet");
     let run = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id");
@@ -149,7 +146,7 @@ async fn all_end(folder: &Path) {
 #[tokio::test]
 async fn k6_does_not_outlive_a_worker_that_was_killed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut worker = start_role("worker", "k6 runs", folder.path());
+    let mut worker = start_role("orphans::worker", "k6 runs", folder.path());
     assert_eq!((living_k6(folder.path()), living(folder.path()).len()), (1, 2));
     worker.kill().unwrap();
     worker.wait().unwrap();
@@ -159,7 +156,7 @@ async fn k6_does_not_outlive_a_worker_that_was_killed() {
 #[tokio::test]
 async fn nothing_outlives_the_owner_of_a_fleet_that_was_killed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut owner = start_role("owner", "workers run", folder.path());
+    let mut owner = start_role("orphans::owner", "workers run", folder.path());
     assert_eq!((living_k6(folder.path()), living(folder.path()).len()), (2, 5));
     owner.kill().unwrap();
     owner.wait().unwrap();
