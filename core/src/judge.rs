@@ -14,10 +14,10 @@ use crate::{
     lifecycle::{AbortCause, Phase, RunState},
     number::Number,
     plan::{Plan, plural, words},
-    ports::Timestamp,
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     run::aggregate::skew_p99_ms,
     summary::format::grouped,
+    timestamp::Timestamp,
     verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
 };
 
@@ -63,7 +63,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     }
     if !samples.missing.is_empty() && !reasons.iter().any(|r| r.code == ReasonCode::ChunkUnreadable) {
         let missing = samples.read.saturating_sub(samples.merged);
-        let message = format!("{} of {} samples that the workers read are missing", grouped(missing), grouped(samples.read));
+        let message =
+            format!("{} of {} samples that the workers read are missing", grouped(missing), grouped(samples.read));
         reasons.push(reason(
             ReasonCode::SamplesMissing,
             message,
@@ -203,7 +204,9 @@ fn doubts(evidence: &Evidence<'_>) -> Vec<Reason> {
     }
     // The first root cause comes first: what failed by itself, then what was lost after it.
     reasons.sort_by_key(|r| r.code == ReasonCode::WorkerLost && evidence.workers.iter().any(|w| w.failure.is_some()));
-    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::Deadline) {
+    // Where k6 itself was too late, the worker's failure has said so.
+    let hung = evidence.workers.iter().any(|w| w.failure.as_ref().is_some_and(|f| f.kind == FailureKind::K6Hung));
+    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::Deadline && !hung) {
         reasons.push(reason(
             ReasonCode::DeadlinePassed,
             abort.message.clone(),

@@ -30,4 +30,5 @@ pub mod summary;
 pub mod testing;
 pub mod threshold;
 pub mod timeline;
+pub mod timestamp;
 pub mod verdict;

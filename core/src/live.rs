@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::RunId,
     lifecycle::{Abort, Phase},
-    ports::Timestamp,
+    timestamp::Timestamp,
     verdict::ThresholdResult,
 };
 

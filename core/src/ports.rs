@@ -5,7 +5,6 @@
 use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -16,28 +15,7 @@ use crate::{
     verdict::Verdict,
 };
 
-/// A wall-clock time, in microseconds since the Unix epoch. It is shown and it starts workers together; it orders nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Timestamp(pub i64);
-
-impl Timestamp {
-    /// So much later.
-    #[must_use]
-    pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
-    }
-
-    /// How long since `earlier`; nothing if that is later.
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
-    }
-
-    /// In nanoseconds, as sample times are.
-    pub fn nanoseconds(self) -> i64 {
-        self.0.saturating_mul(1_000)
-    }
-}
+pub use crate::timestamp::Timestamp;
 
 /// An error of whatever stands behind a port, in its own words.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -215,6 +193,8 @@ pub struct GeneratorSpec {
     pub segment: Segment,
     /// Whether it stays after its iterations until it is told to stop, so that `teardown()` can be run.
     pub linger: bool,
+    /// HTTP requests per second at most; `None` for no limit.
+    pub rps: Option<u64>,
 }
 
 /// Where a k6 process is, by its REST API.

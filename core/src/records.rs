@@ -8,7 +8,7 @@ use crate::{
     k6::exit::ProcessExit,
     lifecycle::RunState,
     plan::Plan,
-    ports::Timestamp,
+    timestamp::Timestamp,
 };
 
 /// A run. Several parties change it, so it is replaced only by who has seen its latest version.

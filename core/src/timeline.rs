@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ports::Timestamp;
+use crate::timestamp::Timestamp;
 
 /// A run in slices of equal length.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

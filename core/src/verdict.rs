@@ -14,9 +14,9 @@ use crate::{
     k6::version::K6Version,
     lifecycle::Abort,
     number::Number,
-    ports::Timestamp,
     records::{Failure, WorkerPhase},
     series::{Contains, MetricKind},
+    timestamp::Timestamp,
 };
 
 /// The format of [`Verdict`].

@@ -16,6 +16,7 @@ pub(super) struct Run<'a> {
     pub(super) version: K6Version,
     pub(super) segment: Segment,
     pub(super) linger: bool,
+    pub(super) rps: Option<u64>,
     pub(super) port: u16,
     pub(super) samples: &'a Path,
     pub(super) archive: &'a Path,
@@ -82,6 +83,9 @@ pub(super) fn run(command: &mut Command, run: &Run<'_>) {
     command.args(["--no-usage-report", "--paused", "--no-setup", "--no-teardown", run.version.no_summary_flag()]);
     if run.linger {
         command.arg("--linger");
+    }
+    if let Some(rps) = run.rps {
+        command.arg("--rps").arg(rps.to_string());
     }
     command.arg("--address").arg(format!("127.0.0.1:{}", run.port));
     command.arg("--execution-segment").arg(run.segment.argument());

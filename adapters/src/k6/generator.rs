@@ -154,6 +154,7 @@ impl LoadGenerator for K6 {
             version,
             segment: spec.segment,
             linger: spec.linger,
+            rps: spec.rps,
             port: port.number(),
             samples: &samples,
             archive: &archive,

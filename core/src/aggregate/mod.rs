@@ -14,10 +14,10 @@ use crate::{
     aggregate::{gauges::WorkerGauges, slices::Slices},
     chunk::{Chunk, ChunkSeries},
     ids::{Attempt, WorkerIndex},
-    ports::Timestamp,
     series::{Metric, Rollup, SeriesId},
     stats::{KindMismatch, Stats},
     threshold::LimitCount,
+    timestamp::Timestamp,
 };
 
 /// The merged samples.
@@ -258,7 +258,10 @@ pub(crate) mod tests {
         let chunks = chunks(&[pieces], &[]);
         let with_gap = aggregate(&[chunks[0].clone(), chunks[1].clone(), chunks[3].clone()]);
         assert_eq!(with_gap.merged_up_to(WorkerIndex(0)), 2);
-        assert_eq!([2, 3, 4, 5].map(|sequence| with_gap.has_merged(WorkerIndex(0), sequence)), [true, false, true, false]);
+        assert_eq!(
+            [2, 3, 4, 5].map(|sequence| with_gap.has_merged(WorkerIndex(0), sequence)),
+            [true, false, true, false]
+        );
         assert_eq!(aggregate(&chunks).merged_up_to(WorkerIndex(0)), 4);
         assert_eq!(with_gap.merged_up_to(WorkerIndex(7)), 0);
     }

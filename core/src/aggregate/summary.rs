@@ -144,7 +144,8 @@ impl Aggregate {
             .filter_map(|(id, merged)| match merged.total {
                 Stats::Rate { count, trues } => {
                     let text = |tag| id.tags.get(tag).unwrap_or_default().to_owned();
-                    let check = CheckSummary { group: text("group"), name: text("check"), passes: trues, fails: count - trues };
+                    let check =
+                        CheckSummary { group: text("group"), name: text("check"), passes: trues, fails: count - trues };
                     Some((merged.ordinal, check))
                 }
                 _ => None,

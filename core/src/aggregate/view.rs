@@ -6,9 +6,9 @@ use crate::{
     aggregate::Aggregate,
     histogram::RELATIVE_ERROR,
     live::Latency,
-    ports::Timestamp,
     stats::Stats,
     timeline::{Slice, Timeline},
+    timestamp::Timestamp,
 };
 
 /// Seconds over which the live rates are taken: long enough not to jump, short enough to follow.

@@ -2,12 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    plan::{SummaryOptions, TimeUnit},
-    threshold::{Threshold, ThresholdError},
-};
+use crate::threshold::{Threshold, ThresholdError};
 
 /// What lambdaload needs to know of a script's options. Whatever else k6 prints is left to k6.
 #[derive(Debug, Deserialize)]
@@ -36,6 +33,8 @@ pub struct Options {
     teardown_timeout: Option<Duration>,
     #[serde(default)]
     cloud: Option<Cloud>,
+    #[serde(default)]
+    rps: Option<u64>,
 }
 
 /// One scenario, with the fields of all executors.
@@ -108,6 +107,43 @@ enum JsonThreshold {
     },
 }
 
+/// How the end-of-test summary is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SummaryOptions {
+    /// Which statistics of a trend, in order.
+    pub trend_stats: Vec<String>,
+    /// One unit for all times; k6 chooses by size otherwise.
+    pub time_unit: Option<TimeUnit>,
+}
+
+impl Default for SummaryOptions {
+    fn default() -> Self {
+        let trend_stats = ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec();
+        Self { trend_stats, time_unit: None }
+    }
+}
+
+/// A unit for times in the summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names are the units")]
+pub enum TimeUnit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+}
+
+impl TimeUnit {
+    /// Reads `s`, `ms` or `us`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "s" => Self::Seconds,
+            "ms" => Self::Milliseconds,
+            "us" => Self::Microseconds,
+            _ => return None,
+        })
+    }
+}
+
 /// Options that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
@@ -167,6 +203,11 @@ impl Options {
     /// How long `teardown()` may take; k6's default is a minute.
     pub fn teardown_timeout(&self) -> Duration {
         self.teardown_timeout.unwrap_or(Duration::from_mins(1))
+    }
+
+    /// HTTP requests per second at most, over all VUs; k6 takes 0 for no limit.
+    pub fn rps(&self) -> Option<u64> {
+        self.rps.filter(|rps| *rps > 0)
     }
 
     /// `options.cloud.name`, which cloud scripts use as the name of the test.

@@ -22,6 +22,7 @@ use crate::{
     threshold::{Threshold, ThresholdError},
 };
 
+pub use crate::k6::options::{SummaryOptions, TimeUnit};
 pub use scenario::PlannedScenario;
 pub use words::{plural, words};
 pub use workers::{MAX_WORKERS, Machine, Workers};
@@ -52,6 +53,8 @@ pub struct Plan {
     pub scenarios: Vec<PlannedScenario>,
     /// VUs at one time, at most, over all workers.
     pub max_vus: u64,
+    /// HTTP requests per second at most, over all workers: k6's `rps`, which it knows of one process only.
+    pub rps: Option<u64>,
     /// How long the scenarios last at most, graceful stops included.
     #[serde(with = "millis")]
     pub duration: Duration,
@@ -65,43 +68,6 @@ pub struct Plan {
     pub deadlines: Deadlines,
     /// How often things are looked at.
     pub pace: Pace,
-}
-
-/// How the end-of-test summary is written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SummaryOptions {
-    /// Which statistics of a trend, in order.
-    pub trend_stats: Vec<String>,
-    /// One unit for all times; k6 chooses by size otherwise.
-    pub time_unit: Option<TimeUnit>,
-}
-
-impl Default for SummaryOptions {
-    fn default() -> Self {
-        let trend_stats = ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec();
-        Self { trend_stats, time_unit: None }
-    }
-}
-
-/// A unit for times in the summary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names are the units")]
-pub enum TimeUnit {
-    Seconds,
-    Milliseconds,
-    Microseconds,
-}
-
-impl TimeUnit {
-    /// Reads `s`, `ms` or `us`.
-    pub fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "s" => Self::Seconds,
-            "ms" => Self::Milliseconds,
-            "us" => Self::Microseconds,
-            _ => return None,
-        })
-    }
 }
 
 /// When waiting ends. Every state of a run has one of these and a reason to give when it passes.
@@ -201,7 +167,7 @@ impl Plan {
         machine: Machine,
     ) -> Result<Self, PlanError> {
         let scenarios = options.scenarios.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
-        let (workers, workers_reason) = choose_workers(request.workers, &scenarios, options.max_vus, machine)?;
+        let (workers, workers_reason) = choose_workers(request.workers, &scenarios, options, machine)?;
         let thresholds = if request.no_thresholds { Vec::new() } else { options.thresholds()? };
         let mut summary = options.summary()?;
         if let Some(stats) = request.trend_stats {
@@ -224,6 +190,7 @@ impl Plan {
             submetrics: submetrics(&thresholds, options),
             scenarios,
             max_vus: options.max_vus,
+            rps: options.rps(),
             duration: options.total_duration,
             thresholds,
             summary,
@@ -269,6 +236,11 @@ impl Plan {
     /// All workers.
     pub fn worker_indices(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
         (0..self.workers).map(WorkerIndex)
+    }
+
+    /// The part of [`Plan::rps`] that falls to one worker.
+    pub fn worker_rps(&self, index: WorkerIndex) -> Option<u64> {
+        Some(self.segment(index)?.share(self.rps?))
     }
 
     /// VUs that one worker has at most, summed over scenarios (they may not all run at one time).
@@ -345,6 +317,10 @@ mod tests {
     }
 
     fn plan(scenarios: &str, workers: Workers) -> Result<Plan, PlanError> {
+        plan_of(&options(scenarios), workers)
+    }
+
+    fn plan_of(options: &Options, workers: Workers) -> Result<Plan, PlanError> {
         let archive = Archive {
             hash: serde_json::from_str("\"ab\"").expect("a hash"),
             size: 1,
@@ -362,7 +338,7 @@ mod tests {
             time_unit: None,
         };
         let machine = Machine { cores: 2, open_files: 1024 };
-        Plan::new(request, archive, K6Version::new(1, 8, 1), &options(scenarios), machine)
+        Plan::new(request, archive, K6Version::new(1, 8, 1), options, machine)
     }
 
     const SHOP: &str = r#"{"browse":{"executor":"ramping-arrival-rate","startRate":0,"timeUnit":"1s","preAllocatedVUs":10,"maxVUs":900,
@@ -396,6 +372,18 @@ mod tests {
             plan.workers_reason.as_deref(),
             Some("8 asked for, but no scenario has more than 3 VUs to deal out")
         );
+    }
+
+    #[test]
+    fn rps_is_dealt_out_and_never_becomes_no_limit() {
+        let json = r#"{"scenarios":{"s":{"executor":"constant-vus","vus":9,"duration":"1s"}},"rps":5,"totalDuration":"1s","maxVUs":9}"#;
+        let shares = |workers| {
+            let plan = plan_of(&Options::parse(json.as_bytes()).expect("reads"), workers).expect("plans");
+            (plan.worker_indices().filter_map(|i| plan.worker_rps(i)).collect::<Vec<_>>(), plan.workers_reason)
+        };
+        assert_eq!(shares(Workers::Exactly(3)), (vec![2, 2, 1], None));
+        let reason = "9 asked for, but the script's rps is 5, and less than one request per second cannot be dealt out";
+        assert_eq!(shares(Workers::Exactly(9)), (vec![1; 5], Some(reason.to_owned())));
     }
 
     #[test]

@@ -178,8 +178,10 @@ impl ObjectStore for Faulty<dyn ObjectStore> {
     async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         let fault = self.fault("get", key);
         let mut bytes = self.store(fault, "get", key, || self.port.get(key)).await?;
-        if let (Some(Fault::Corrupts), Some(byte)) = (fault, bytes.last_mut()) {
-            *byte ^= 0x55;
+        if fault == Some(Fault::Corrupts) && !bytes.is_empty() {
+            for at in [bytes.len() / 2, bytes.len() - 1] {
+                bytes[at] ^= 0x55;
+            }
         }
         Ok(bytes)
     }

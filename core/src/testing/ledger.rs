@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     state: Mutex<State>,
-    /// Whether the first read after a write still gives what was there before.
+    /// Whether a list of workers still has a worker as it was before its last change, once.
     stale: bool,
 }
 
@@ -27,8 +27,7 @@ struct State {
     runs: BTreeMap<RunId, RunRecord>,
     workers: BTreeMap<(RunId, WorkerIndex), WorkerRecord>,
     verdicts: HashMap<RunId, Verdict>,
-    /// What a stale read gives, once.
-    runs_before: HashMap<RunId, RunRecord>,
+    /// What a stale list has, once.
     workers_before: HashMap<(RunId, WorkerIndex), Option<WorkerRecord>>,
     questions: usize,
     /// Every start that was ever stored, to see that it is one.
@@ -36,7 +35,7 @@ struct State {
 }
 
 impl MemoryLedger {
-    /// A ledger whose first answer after each change is the one from before it.
+    /// A ledger whose list of workers is a change behind when it is first asked for.
     pub fn stale() -> Self {
         Self { stale: true, ..Self::default() }
     }
@@ -79,15 +78,12 @@ impl Ledger for MemoryLedger {
     }
 
     async fn run(&self, id: &RunId) -> Result<RunRecord, LedgerError> {
-        let mut state = self.lock();
-        let now = state.existing(id)?.clone();
-        Ok(state.runs_before.remove(id).unwrap_or(now))
+        self.lock().existing(id).cloned()
     }
 
     async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError> {
         let mut state = self.lock();
-        let before = state.existing(&run.id)?.clone();
-        if before.version != run.version {
+        if state.existing(&run.id)?.version != run.version {
             return Err(LedgerError::Conflict(format!("run {}", run.id)));
         }
         let after = RunRecord { version: run.version + 1, ..run.clone() };
@@ -96,9 +92,6 @@ impl Ledger for MemoryLedger {
             && !state.starts.contains(&start_at)
         {
             state.starts.push(start_at);
-        }
-        if self.stale {
-            state.runs_before.insert(run.id.clone(), before);
         }
         Ok(after)
     }
@@ -170,9 +163,12 @@ impl Ledger for MemoryLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{
-        clock::run_virtual,
-        contract::{ledger_contract, sample_run},
+    use crate::{
+        ids::Attempt,
+        testing::{
+            clock::run_virtual,
+            contract::{ledger_contract, sample_run},
+        },
     };
 
     #[test]
@@ -181,15 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_one_is_a_version_behind_once() {
+    fn a_stale_one_is_a_change_behind_once() {
         run_virtual(|_| async {
             let ledger = MemoryLedger::stale();
             let id = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id");
             ledger.create_run(&sample_run(&id)).await.expect("creates");
-            let run = ledger.run(&id).await.expect("there");
-            ledger.replace_run(&run).await.expect("replaces");
-            let seen = [ledger.run(&id).await.expect("there").version, ledger.run(&id).await.expect("there").version];
-            assert_eq!(seen, [1, 2]);
+            let worker = WorkerRecord::claim(id.clone(), WorkerIndex(0), Attempt(1));
+            ledger.claim_worker(&worker).await.expect("claims");
+            assert_eq!(ledger.workers(&id).await.expect("answers"), []);
+            assert_eq!(ledger.workers(&id).await.expect("answers"), [worker.clone()]);
+            let renewed = WorkerRecord { beat: 1, ..worker.clone() };
+            ledger.replace_worker(&renewed).await.expect("renews");
+            assert_eq!(ledger.workers(&id).await.expect("answers"), [worker]);
+            assert_eq!(ledger.workers(&id).await.expect("answers"), [renewed]);
         });
     }
 }

@@ -48,6 +48,8 @@ fn workers_whose_aggregator_dies_stop_themselves() {
             assert!(scene.time.elapsed() < at + seconds(120), "{at:?}: {:?}", scene.time.elapsed());
             let worked = scene.when(|event| *event == Event::IterationsEnded);
             assert!(worked.iter().all(|(ended_at, _)| *ended_at < at + seconds(35)), "{at:?}: {worked:?}");
+            // What was set up is torn down, though nobody asks for it any more.
+            assert_eq!(scene.whose(&Event::Teardown), scene.whose(&Event::Setup), "{at:?}");
         });
     }
 }

@@ -39,7 +39,11 @@ fn an_exception_before_k6_is_ready_has_k6s_code_and_words() {
             let verdict = scene.verdict().await;
             assert_eq!(failure_of(&verdict, number), FailureKind::K6DidNotStart);
             assert_eq!((verdict.exit_code, verdict.status.as_str()), (107, "aborted (by script)"));
-            assert!(verdict.reasons[0].message.contains("ReferenceError: shop is not defined"), "{:?}", verdict.reasons);
+            assert!(
+                verdict.reasons[0].message.contains("ReferenceError: shop is not defined"),
+                "{:?}",
+                verdict.reasons
+            );
             nobody_started(scene);
             assert!(scene.time.elapsed() < seconds(5), "{:?}", scene.time.elapsed());
         });
@@ -157,6 +161,13 @@ fn a_first_k6_that_dies_before_teardown_leaves_the_run_invalid() {
             assert_eq!(scene.whose(&Event::Teardown), [0; 0], "{exit}");
         });
     }
+}
+
+#[test]
+fn a_first_k6_that_ends_instead_of_lingering_leaves_the_run_invalid() {
+    let dies = Moment::Resumed(seconds(4));
+    let verdict = Test::of(2).with(1, |k6| *k6 = k6.clone().dies(dies, ProcessExit::Code(0), "")).verdict();
+    assert_eq!(failure_of(&verdict, 1), FailureKind::Teardown);
 }
 
 #[test]

@@ -22,7 +22,10 @@ fn a_worker_that_falls_silent_is_lost_and_the_others_are_stopped() {
         assert_eq!((verdict.status.as_str(), codes(&verdict)), ("aborted (by system)", vec![ReasonCode::WorkerLost]));
         let reason = &verdict.reasons[0];
         assert_eq!(reason.worker, Some(3));
-        assert!(reason.message.starts_with("worker 3 was lost while it ran: gave no sign of life for 10 s"), "{reason:?}");
+        assert!(
+            reason.message.starts_with("worker 3 was lost while it ran: gave no sign of life for 10 s"),
+            "{reason:?}"
+        );
         assert!(reason.next_step.is_some());
         // What it had stored counts, and the others have told all.
         assert!(verdict.workers[2].samples_merged > 0 && verdict.workers[2].samples_read.is_none());
@@ -45,7 +48,7 @@ fn the_others_stop_when_one_is_lost() {
         assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
         let ended = scene.when(|event| *event == Event::IterationsEnded);
         assert_eq!(ended.len(), 3);
-        assert!(ended.iter().all(|(at, _)| (seconds(16)..seconds(19)).contains(at)), "{ended:?}");
+        assert!(ended.iter().all(|(at, _)| (seconds(14)..seconds(18)).contains(at)), "{ended:?}");
         assert_eq!(scene.whose(&Event::Teardown), [1]);
     });
 }

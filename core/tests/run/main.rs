@@ -1,11 +1,15 @@
 //! Whole runs with fakes of everything outside, in virtual time: one behaviour a test.
 
 mod aggregators;
+mod chaos;
+mod clocks;
+mod equivalence;
 mod hooks;
 mod k6_failures;
 mod launches;
 mod ledger_faults;
 mod losses;
+mod repetition;
 mod scene;
 mod stops;
 mod store_faults;

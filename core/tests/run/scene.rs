@@ -118,6 +118,14 @@ pub(crate) struct PortFaults {
     pub(crate) ledger: Arc<Faults>,
 }
 
+impl PortFaults {
+    /// Lets everything work again.
+    pub(crate) fn clear(&self) {
+        self.store.clear();
+        self.ledger.clear();
+    }
+}
+
 /// A test that is being played.
 pub(crate) struct Scene {
     pub(crate) time: VirtualTime,
@@ -252,8 +260,16 @@ impl Scene {
 
     /// A person stops the run.
     pub(crate) async fn stop(&self, at_once: bool) {
-        let abort_by_user = Abort { cause: AbortCause::User, message: "stopped by a person".into(), at_once };
-        abort(&*self.ports.ledger, &self.id, abort_by_user).await.expect("stops");
+        abort(&*self.ledger, &self.id, Self::by_user(at_once)).await.expect("stops");
+    }
+
+    /// A person wants to stop the run, which may be over.
+    pub(crate) async fn try_to_stop(&self, at_once: bool) {
+        abort(&*self.ledger, &self.id, Self::by_user(at_once)).await.ok();
+    }
+
+    fn by_user(at_once: bool) -> Abort {
+        Abort { cause: AbortCause::User, message: "stopped by a person".into(), at_once }
     }
 
     /// The ports of whoever looks on.

@@ -58,8 +58,7 @@ fn a_script_that_calls_the_test_failed_lets_all_run_to_the_end() {
 }
 
 const ABORTS: &str = r#"{"http_req_duration":[{"threshold":"max<30","abortOnFail":true}]}"#;
-const ABORTS_LATER: &str =
-    r#"{"http_req_duration":[{"threshold":"max<30","abortOnFail":true,"delayAbortEval":"8s"}]}"#;
+const ABORTS_LATER: &str = r#"{"http_req_duration":[{"threshold":"max<30","abortOnFail":true,"delayAbortEval":"8s"}]}"#;
 
 #[test]
 fn a_threshold_that_aborts_stops_all_workers() {
@@ -88,25 +87,28 @@ fn a_threshold_aborts_only_after_its_delay() {
 
 #[test]
 fn a_run_that_a_threshold_has_stopped_stays_failed_though_the_threshold_holds_in_the_end() {
-    // The mean falls below the limit with what comes in after the decision.
     let high_then_low = r#"{"http_req_waiting":[{"threshold":"avg<50","abortOnFail":true}]}"#;
-    let test = (1..=2).fold(Test { thresholds: high_then_low, ..long(2) }, |test, number| {
-        test.with(number, |k6| {
-            *k6 = (0..4000_u32).fold(k6.clone(), |k6, i| {
-                let (at, value) = if i < 100 { (3_000, 1_000.0) } else { (4_300 + i / 8, 0.0) };
-                k6.sample(Duration::from_millis(at.into()), "http_req_waiting", value, "{}")
-            });
-        })
+    let test = Test { thresholds: high_then_low, ..long(2) }.with(1, |k6| {
+        // The mean falls with what comes in after the decision, since this k6 is slow to stop.
+        k6.ignores_stop = true;
+        *k6 = (0..4_000_u32).fold(k6.clone(), |k6, i| {
+            let (at, value) = if i < 100 { (1_000, 1_000.0) } else { (5_000 + i, 0.0) };
+            k6.sample(Duration::from_millis(at.into()), "http_req_waiting", value, "{}")
+        });
     });
     let verdict = test.verdict();
-    assert!(verdict.thresholds[0].passed, "the test has to be tuned: {:?}", verdict.thresholds);
+    assert!(verdict.thresholds[0].passed, "{:?}", verdict.thresholds);
     assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 99));
     assert_eq!(codes(&verdict), [ReasonCode::ThresholdCrossed]);
 }
 
 #[test]
 fn a_run_that_a_person_stops_is_judged_on_what_was_measured() {
-    for (thresholds, outcome) in [("{}", Outcome::NoThresholds), (r#"{"http_reqs":["count>10"]}"#, Outcome::Passed), (r#"{"http_reqs":["count>399"]}"#, Outcome::Failed)] {
+    for (thresholds, outcome) in [
+        ("{}", Outcome::NoThresholds),
+        (r#"{"http_reqs":["count>10"]}"#, Outcome::Passed),
+        (r#"{"http_reqs":["count>399"]}"#, Outcome::Failed),
+    ] {
         Test { thresholds, ..long(4) }.play(async |scene| {
             scene.start().await;
             let aggregator = scene.aggregator();
@@ -214,7 +216,7 @@ fn the_first_cause_stays() {
 #[test]
 fn a_run_that_is_stopped_before_its_start_measures_nothing_and_never_passes() {
     // Before workers have claimed, while they get ready, and between the writing of T0 and T0.
-    for at in [0, 500, 1_250, 1_500] {
+    for at in [0, 500, 1_250, 1_350] {
         Test { thresholds: r#"{"http_req_duration":["p(95)<99"]}"#, ..Test::of(3) }.play(async |scene| {
             scene.start().await;
             let aggregator = scene.aggregator();
@@ -223,7 +225,12 @@ fn a_run_that_is_stopped_before_its_start_measures_nothing_and_never_passes() {
             let verdict = aggregator.outcome().await.expect("a verdict");
             scene.fleet.all_over().await;
             assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 105), "{at}: {:?}", verdict.reasons);
-            assert_eq!((verdict.status.as_str(), codes(&verdict)), ("aborted (by user)", vec![ReasonCode::Stopped]), "{at}: {:?}", verdict.reasons);
+            assert_eq!(
+                (verdict.status.as_str(), codes(&verdict)),
+                ("aborted (by user)", vec![ReasonCode::Stopped]),
+                "{at}: {:?}",
+                verdict.reasons
+            );
             assert_eq!(scene.whose(&Event::Resumed), [0; 0], "{at}");
             assert!(scene.time.elapsed() < seconds(5), "{at}: {:?}", scene.time.elapsed());
         });

@@ -10,7 +10,7 @@ use lambdaload_core::{
         faulty::{Fault, When},
         generator::{Event, Hook},
     },
-    verdict::{Outcome, ReasonCode, Verdict},
+    verdict::{Outcome, ReasonCode, Values, Verdict},
 };
 
 use crate::{
@@ -23,10 +23,17 @@ fn test() -> Test {
     Test { thresholds: HOLDS, ..Test::of(4) }.with(1, |k6| k6.setup = setup)
 }
 
-/// What must be the same however often the store had to be asked.
+/// What must be the same however often the store had to be asked. (k6's gauges depend on when they fall.)
 fn measured(verdict: &Verdict) -> impl PartialEq + std::fmt::Debug + use<> {
-    let Verdict { outcome, exit_code, reasons, thresholds, samples, summary, .. } = verdict.clone();
-    (outcome, exit_code, reasons, thresholds.len(), samples.read, samples.merged, samples.missing, summary.metrics.len())
+    let counted = verdict.summary.metrics.iter().filter_map(|metric| match &metric.values {
+        Values::Counter { count, .. } => Some((metric.name.clone(), count.0.to_bits())),
+        Values::Trend { count, .. } => Some((metric.name.clone(), *count)),
+        Values::Rate { .. } | Values::Gauge { .. } => None,
+    });
+    let counted: Vec<_> = counted.collect();
+    let thresholds: Vec<_> = verdict.thresholds.iter().map(|t| (t.passed, t.exact)).collect();
+    let all_merged = verdict.samples.read == verdict.samples.merged && verdict.samples.missing.is_empty();
+    (verdict.outcome, verdict.exit_code, verdict.reasons.clone(), thresholds, all_merged, counted)
 }
 
 /// Plays the run with a fault of everybody's store.
@@ -40,7 +47,16 @@ fn with_fault(calls: &'static str, about: &str, when: When, fault: Fault) -> Ver
 #[test]
 fn what_fails_now_and_then_is_asked_again_and_nothing_is_lost() {
     let undisturbed = measured(&test().verdict());
-    for (calls, about) in [("put_new", "chunk"), ("get", "chunk"), ("put_new", "closing"), ("get", "closing"), ("get", "archives"), ("put_new", "setup"), ("get", "setup"), ("put", "")] {
+    for (calls, about) in [
+        ("put_new", "chunk"),
+        ("get", "chunk"),
+        ("put_new", "closing"),
+        ("get", "closing"),
+        ("get", "archives"),
+        ("put_new", "setup"),
+        ("get", "setup"),
+        ("put", ""),
+    ] {
         for when in [When::Nth(1), When::Nth(2)] {
             let verdict = with_fault(calls, about, when, Fault::Fails);
             assert_eq!(measured(&verdict), undisturbed, "{calls} {about} {when:?}");
@@ -82,8 +98,8 @@ fn long() -> Test {
     (1..=3).fold(test, |test, number| test.with(number, |k6| k6.lasts = seconds(600)))
 }
 
-fn all_ended_before(scene: &Scene, moment: Duration) {
-    let ended = scene.when(|event| *event == Event::IterationsEnded);
+fn all_k6_have_ended_before(scene: &Scene, moment: Duration) {
+    let ended = scene.when(|event| matches!(event, Event::Exited(_)));
     assert!(ended.len() == 3 && ended.iter().all(|(at, _)| *at < moment), "{ended:?}");
 }
 
@@ -98,7 +114,7 @@ fn a_worker_whose_store_is_down_for_good_stops_the_run_and_is_named() {
             let failed = reasons(&verdict, ReasonCode::WorkerFailed);
             assert!(failed[0].message.starts_with("worker 2: nothing could be stored for 30 s"), "{failed:?}");
             assert_eq!(verdict.status, "aborted (by system)");
-            all_ended_before(scene, seconds(50));
+            all_k6_have_ended_before(scene, seconds(50));
             assert!(scene.time.elapsed() < seconds(100), "{:?}", scene.time.elapsed());
         });
     }
@@ -113,7 +129,7 @@ fn a_store_that_is_down_for_everybody_for_good_ends_in_an_invalid_verdict() {
             let verdict = scene.verdict().await;
             assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96), "{fault:?}");
             assert!(codes(&verdict).contains(&ReasonCode::WorkerFailed), "{fault:?}: {:?}", verdict.reasons);
-            all_ended_before(scene, seconds(90));
+            all_k6_have_ended_before(scene, seconds(90));
             assert!(scene.time.elapsed() < seconds(200), "{:?}", scene.time.elapsed());
         });
     }
@@ -139,6 +155,25 @@ fn an_aggregator_whose_store_never_answers_ends_in_an_invalid_verdict() {
         assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
         assert!(codes(&verdict).contains(&ReasonCode::SamplesMissing), "{:?}", verdict.reasons);
         assert!(scene.time.elapsed() < seconds(120), "{:?}", scene.time.elapsed());
+    });
+}
+
+#[test]
+fn an_archive_that_takes_long_to_fetch_costs_no_lease() {
+    test().play(async |scene| {
+        scene.faults_of(2).store.add("get", "archives", When::Always, Fault::Takes(seconds(40)));
+        assert_eq!(measured(&scene.verdict().await), measured(&test().verdict()));
+    });
+}
+
+#[test]
+fn an_archive_that_never_comes_is_waited_for_until_the_deadline() {
+    test().play(async |scene| {
+        scene.faults_of(2).store.add("get", "archives", When::Always, Fault::NeverAnswers);
+        let verdict = scene.verdict().await;
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
+        assert!(verdict.reasons[0].message.contains("could not be started within"), "{:?}", verdict.reasons);
+        assert!(scene.time.elapsed() < seconds(80), "{:?}", scene.time.elapsed());
     });
 }
 
@@ -171,7 +206,12 @@ fn a_damaged_chunk_is_named() {
 fn a_chunk_that_is_gone_is_missed_by_its_series_and_is_not_asked_for_again_and_again() {
     test().play(async |scene| {
         // Nobody sees it before it is lost.
-        scene.aggregator_faults.store.add("get", "/3/1-000004.chunk", When::Between(seconds(0), seconds(9)), Fault::Fails);
+        scene.aggregator_faults.store.add(
+            "get",
+            "/3/1-000004.chunk",
+            When::Between(seconds(0), seconds(9)),
+            Fault::Fails,
+        );
         scene.start().await;
         let aggregator = scene.aggregator();
         scene.at(seconds(9)).await;
@@ -180,7 +220,13 @@ fn a_chunk_that_is_gone_is_missed_by_its_series_and_is_not_asked_for_again_and_a
         assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
         assert_eq!(codes(&verdict)[0], ReasonCode::SamplesMissing, "{:?}", verdict.reasons);
         assert!(verdict.samples.read > verdict.samples.merged);
-        assert!(verdict.samples.missing.iter().any(|m| m.worker == worker(3) && m.series == "http_reqs" && m.read > m.merged));
+        assert!(
+            verdict
+                .samples
+                .missing
+                .iter()
+                .any(|m| m.worker == worker(3) && m.series == "http_reqs" && m.read > m.merged)
+        );
         assert!(verdict.samples.missing.iter().all(|m| m.worker == worker(3)));
         // Some 50 chunks, and the missing one with every look; not all that came after it, too.
         assert!(scene.store.calls().get < 400, "{:?}", scene.store.calls());

@@ -81,6 +81,23 @@ fn setup_and_teardown_run_once_and_every_worker_gets_the_data() {
     assert_eq!(verdict["samples"]["read"], verdict["samples"]["merged"]);
 }
 
+/// k6's `rps` limits one process; the limit is dealt out, so that the whole keeps to it.
+#[test]
+fn rps_holds_for_all_workers_together() {
+    let (folder, target) = (Folder::new(), Target::start());
+    folder.write(
+        "test.js",
+        "import http from 'k6/http';
+        export const options = { rps: 6, scenarios: { s: { executor: 'constant-vus', vus: 4, duration: '3s' } } };
+        export default () => http.get(`${__ENV.TARGET}/limited`);",
+    );
+    let said = folder.run(&["run", "test.js", "--workers", "3", "-e", &format!("TARGET={}", target.url())]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    let requests = target.requests()["/limited"];
+    // Without dealing out it would be three times as many; each limiter lets one request through at once.
+    assert!((1..=30).contains(&requests), "{requests} requests in 3 s at 6 per second");
+}
+
 #[test]
 fn vus_add_up_and_the_start_is_common() {
     let folder = Folder::new();

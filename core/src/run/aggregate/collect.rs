@@ -111,8 +111,7 @@ impl Conductor<'_> {
         // A worker that was never launched has no closing record.
         let json = persist(&*self.ports.clock, deadline.checked_sub(now)?, get).await.ok()?;
         let closing: Closing = serde_json::from_slice(&json).ok()?;
-        let same =
-            closing.worker == record.index && closing.attempt == record.attempt && closing.run == record.run;
+        let same = closing.worker == record.index && closing.attempt == record.attempt && closing.run == record.run;
         same.then_some(closing)
     }
 }

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// One answer that was lost is not worth waiting for the next look.
+const TRIES: u32 = 2;
+
 impl Conductor<'_> {
     /// Goes on until nothing more is to be expected of any worker.
     pub(super) async fn conduct(&mut self, on_live: &mut (dyn FnMut(&LiveState) + Send)) -> Result<(), AggregateError> {
@@ -92,10 +95,13 @@ impl Conductor<'_> {
 
     /// Changes the run's record. An event that cannot happen any more, and a ledger that does not answer, leave it as
     /// it is: the next look will show what is so.
-    pub(super) async fn update(&mut self, change: impl FnMut(&mut RunRecord) -> Result<bool, Illegal>) {
-        match update_run(&*self.ports.ledger, &self.run.id, change).await {
-            Ok(run) => self.see(run),
-            Err(UpdateError::Ledger(_) | UpdateError::Illegal(_)) => {}
+    pub(super) async fn update(&mut self, mut change: impl FnMut(&mut RunRecord) -> Result<bool, Illegal>) {
+        for _ in 0..TRIES {
+            match update_run(&*self.ports.ledger, &self.run.id, &mut change).await {
+                Ok(run) => return self.see(run),
+                Err(UpdateError::Illegal(_)) => return,
+                Err(UpdateError::Ledger(_)) => {}
+            }
         }
     }
 

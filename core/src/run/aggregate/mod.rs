@@ -138,7 +138,8 @@ impl<'a> Conductor<'a> {
             // A ledger that could not be asked could not be written either: silence counts from now.
             let is_alive = was_blind || seen.is_none_or(|seen| seen.record.beat < record.beat);
             // An answer from before the last one says nothing new.
-            let latest = seen.map(|seen| &seen.record).filter(|seen| seen.beat > record.beat).unwrap_or(&record).clone();
+            let latest =
+                seen.map(|seen| &seen.record).filter(|seen| seen.beat > record.beat).unwrap_or(&record).clone();
             let beat_at = seen.filter(|_| !is_alive).map_or(self.looked_at, |seen| seen.beat_at);
             self.workers.insert(record.index, SeenWorker { record: latest, beat_at });
         }

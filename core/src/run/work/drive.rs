@@ -96,9 +96,7 @@ async fn get_ready(shared: &Shared<'_>, control: &dyn GeneratorControl, deadline
     match until(shared, control, deadline, unless_stopped(shared, paused)).await {
         Step::Done(paused) => Ok(paused.is_some()),
         Step::Exited(_) if shared.told_to_stop().is_some() => Ok(false),
-        Step::Exited(exit) => {
-            Err(exit_failure(FailureKind::K6DidNotStart, exit, " before it was ready", control))
-        }
+        Step::Exited(exit) => Err(exit_failure(FailureKind::K6DidNotStart, exit, " before it was ready", control)),
         Step::TimedOut => Err(hung(shared, control, "was not ready", deadline)),
     }
 }

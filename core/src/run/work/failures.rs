@@ -27,7 +27,12 @@ pub(super) fn start_failure(error: &GeneratorError) -> Failure {
 }
 
 /// A failure of k6 itself, told from how it ended.
-pub(super) fn exit_failure(kind: FailureKind, exit: ProcessExit, when: &str, control: &dyn GeneratorControl) -> Failure {
+pub(super) fn exit_failure(
+    kind: FailureKind,
+    exit: ProcessExit,
+    when: &str,
+    control: &dyn GeneratorControl,
+) -> Failure {
     let message = format!("k6 {}{when} ({exit})", exit.meaning());
     Failure { kind, message, exit: Some(exit), log: control.log() }
 }
@@ -42,7 +47,12 @@ pub(super) fn hung(shared: &Shared<'_>, control: &dyn GeneratorControl, what: &s
     }
 }
 
-pub(super) fn hook_failure(kind: FailureKind, hook: &str, error: &HookError, control: &dyn GeneratorControl) -> Failure {
+pub(super) fn hook_failure(
+    kind: FailureKind,
+    hook: &str,
+    error: &HookError,
+    control: &dyn GeneratorControl,
+) -> Failure {
     let exit = match error {
         HookError::Script(message) if message.contains("timed out") => Some(match kind {
             FailureKind::Teardown => code::TEARDOWN_TIMEOUT,

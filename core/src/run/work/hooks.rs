@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::{self, Either};
 
 use crate::{
+    lifecycle::Phase,
     ports::{GeneratorControl, StoreError, keys},
     records::{Failure, FailureKind},
     run::work::{
@@ -63,15 +64,19 @@ pub(super) async fn hand_over_setup_data(shared: &Shared<'_>, control: &dyn Gene
     }
 }
 
-/// Runs `teardown()` once the aggregator asks for it.
+/// Runs `teardown()` once the aggregator asks for it, or nobody will ask any more.
 pub(super) async fn run_teardown(
     shared: &Shared<'_>,
     control: &dyn GeneratorControl,
     deadline: Duration,
 ) -> Result<(), Failure> {
-    // The aggregator has a deadline for this; without it the lease ends, and `keep` gives up.
+    let is_wanted = || {
+        let run = lock(&shared.run);
+        run.teardown_wanted || run.state.phase == Phase::Concluded || lock(&shared.given_up).is_some()
+    };
+    // The aggregator has a deadline for this; without it, `keep` gives up.
     let wanted = async {
-        while !lock(&shared.run).teardown_wanted {
+        while !is_wanted() {
             shared.sleep(LOOK).await;
         }
     };

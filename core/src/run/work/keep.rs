@@ -109,7 +109,8 @@ async fn upload(shared: &Shared<'_>) -> Failure {
 /// Looks at the run's record with every poll and does what it says, until there is nobody left who could say anything.
 async fn obey_the_run(shared: &Shared<'_>) -> Failure {
     let clock = &*shared.ports.clock;
-    let (id, poll) = (lock(&shared.run).id.clone(), shared.plan(|plan| plan.pace.poll));
+    let id = lock(&shared.run).id.clone();
+    let poll = shared.plan(|plan| plan.pace.poll);
     let patience = shared.patience();
     let mut heard_at = clock.monotonic();
     let mut beat = None;

@@ -151,7 +151,9 @@ async fn run_k6(shared: &Shared<'_>, segment: Segment) -> Result<(), Failure> {
         let key = keys::archive(&shared.plan(|plan| plan.archive.hash.clone()));
         let archive = shared.persist(|| shared.archives.get(&key)).await.map_err(|error| store_failure(&error))?;
         shared.plan(|plan| check_archive(&archive, plan))?;
-        let spec = GeneratorSpec { archive, segment, linger: shared.linger };
+        let index = lock(&shared.record).index;
+        let rps = shared.plan(|plan| plan.worker_rps(index));
+        let spec = GeneratorSpec { archive, segment, linger: shared.linger, rps };
         shared.ports.generator.start(spec).await.map_err(|error| start_failure(&error))
     };
     let started = within(clock, deadlines.ready, started).await.unwrap_or_else(|| {
@@ -242,10 +244,7 @@ impl Shared<'_> {
     }
 
     /// Tries again what store or ledger did not do, as long as the worker's patience lasts.
-    async fn persist<T, E: MayPass, F: Future<Output = Result<T, E>>>(
-        &self,
-        call: impl FnMut() -> F,
-    ) -> Result<T, E> {
+    async fn persist<T, E: MayPass, F: Future<Output = Result<T, E>>>(&self, call: impl FnMut() -> F) -> Result<T, E> {
         persist(&*self.ports.clock, self.patience(), call).await
     }
 

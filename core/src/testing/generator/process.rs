@@ -209,7 +209,8 @@ impl Life {
             return None;
         }
         let flush = self.lines.front().map(|(due, _)| self.flushed_at(*due));
-        [flush, Some(self.next_gauges), self.end_of_iterations(), self.death()].into_iter().flatten().min()
+        let gauges = Some(self.next_gauges).filter(|_| self.ended_at.is_none());
+        [flush, gauges, self.end_of_iterations(), self.death()].into_iter().flatten().min()
     }
 
     fn live_until(&mut self, now: Duration) {
@@ -224,8 +225,7 @@ impl Life {
                 self.cut_short = self.script.end == ScriptEnd::Abort;
                 self.end(at);
             } else if self.next_gauges == at {
-                let runs = self.resumed_at.is_some() && self.ended_at.is_none();
-                let vus = if runs { self.script.vus } else { 0 };
+                let vus = if self.resumed_at.is_some() { self.script.vus } else { 0 };
                 self.write_sample(at, "vus", f64::from(vus), "{}");
                 self.write_sample(at, "vus_max", f64::from(self.script.vus), "{}");
                 self.next_gauges = at + GAUGES;
@@ -251,7 +251,6 @@ impl Life {
 
     fn end(&mut self, at: Duration) {
         self.ended_at = Some(at);
-        // The second of the end still has its gauges; samples of later iterations there are none.
         self.lines.retain(|(due, _)| *due <= at);
         self.note(at, Event::IterationsEnded);
     }

@@ -1,0 +1,182 @@
+//! Whatever goes wrong at once: nothing hangs, nothing is left running, and a run that lost anything is not believed.
+
+use std::time::Duration;
+
+use lambdaload_core::{
+    k6::exit::ProcessExit,
+    run::reap::reap,
+    testing::{
+        faulty::{Fault, When},
+        generator::{Event, Moment},
+    },
+    verdict::{Outcome, Values, Verdict},
+};
+use proptest::{prelude::*, test_runner::RngSeed};
+
+use crate::{
+    scene::{Scene, Test, seconds, worker},
+    usual::HOLDS,
+};
+
+const WORKERS: u32 = 3;
+
+/// Something that goes wrong with a port.
+#[derive(Clone, Debug)]
+struct Trouble {
+    /// Of which worker; of the aggregator, if there is none of that number.
+    of: u32,
+    calls: (bool, &'static str),
+    when: When,
+    fault: Fault,
+}
+
+/// Something that happens.
+#[derive(Clone, Debug)]
+enum Happening {
+    Nothing,
+    WorkerIsKilled { number: u32, silently: bool },
+    AggregatorIsKilled { back_after: u64 },
+    Stop { at_once: bool },
+    K6Dies { number: u32, exit: ProcessExit },
+}
+
+fn troubles() -> impl Strategy<Value = Vec<Trouble>> {
+    let calls = prop::sample::select(vec![
+        (true, "get"),
+        (true, "put_new"),
+        (true, "put"),
+        (true, ""),
+        (false, "run"),
+        (false, "replace_run"),
+        (false, "claim_worker"),
+        (false, "replace_worker"),
+        (false, "workers"),
+        (false, "conclude"),
+        (false, ""),
+    ]);
+    let when = prop_oneof![
+        (1u32..20).prop_map(When::Nth),
+        (2u32..5).prop_map(When::Every),
+        (0u64..20, 1u64..50).prop_map(|(from, lasts)| When::Between(seconds(from), seconds(from + lasts))),
+    ];
+    let fault = prop_oneof![
+        Just(Fault::Fails),
+        Just(Fault::AnswerIsLost),
+        Just(Fault::Repeats),
+        Just(Fault::NeverAnswers),
+        Just(Fault::Corrupts),
+        (1u64..8_000).prop_map(|millis| Fault::Takes(Duration::from_millis(millis))),
+    ];
+    let trouble = (1..=WORKERS + 1, calls, when, fault);
+    prop::collection::vec(trouble.prop_map(|(of, calls, when, fault)| Trouble { of, calls, when, fault }), 0..5)
+}
+
+fn happenings() -> impl Strategy<Value = (u64, Happening)> {
+    let exit = prop_oneof![
+        Just(ProcessExit::Signal(9)),
+        prop::sample::select(vec![1, 105, 107, 108, 109, 255]).prop_map(ProcessExit::Code),
+    ];
+    let happening = prop_oneof![
+        3 => Just(Happening::Nothing),
+        1 => (1..=WORKERS, any::<bool>()).prop_map(|(number, silently)| Happening::WorkerIsKilled { number, silently }),
+        1 => (0u64..60).prop_map(|back_after| Happening::AggregatorIsKilled { back_after }),
+        1 => any::<bool>().prop_map(|at_once| Happening::Stop { at_once }),
+        1 => (1..=WORKERS, exit).prop_map(|(number, exit)| Happening::K6Dies { number, exit }),
+    ];
+    (0u64..15_000, happening)
+}
+
+/// Plays the run to its verdict, by whichever way is left.
+async fn verdict_of(scene: &Scene, troubles: &[Trouble], at: u64, happening: &Happening) -> Verdict {
+    scene.start().await;
+    for Trouble { of, calls: (is_store, calls), when, fault } in troubles {
+        let faults = if *of <= WORKERS { scene.faults_of(*of) } else { &scene.aggregator_faults };
+        if *is_store { &faults.store } else { &faults.ledger }.add(calls, "", *when, *fault);
+    }
+    let mut aggregator = scene.aggregator();
+    scene.at(Duration::from_millis(at)).await;
+    match happening {
+        Happening::Nothing | Happening::K6Dies { .. } => {}
+        Happening::WorkerIsKilled { number, silently: true } => scene.fleet.lose_silently(worker(*number)),
+        Happening::WorkerIsKilled { number, silently: false } => scene.fleet.lose(worker(*number)),
+        Happening::AggregatorIsKilled { back_after } => {
+            aggregator.task.cancel();
+            scene.time.sleep(seconds(*back_after)).await;
+            aggregator = scene.aggregator();
+        }
+        Happening::Stop { at_once } => scene.try_to_stop(*at_once).await,
+    }
+    match aggregator.outcome().await {
+        Ok(verdict) => verdict,
+        Err(_) => {
+            scene.everybodys_faults().for_each(|faults| faults.clear());
+            let reaped = reap(&scene.watch_ports(), &scene.id, "0.1.0").await.expect("answers");
+            reaped.expect("nobody else is left")
+        }
+    }
+}
+
+fn requests(verdict: &Verdict) -> f64 {
+    let requests = verdict.summary.metrics.iter().find(|metric| metric.name == "http_reqs");
+    match requests.map(|metric| &metric.values) {
+        Some(Values::Counter { count, .. }) => count.0,
+        _ => 0.0,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 40000,
+        rng_seed: RngSeed::Fixed(77),
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn nothing_hangs_and_nothing_is_believed_that_is_not_whole(
+        troubles in troubles(),
+        (at, happening) in happenings(),
+        blind in any::<bool>(),
+        stale in any::<bool>(),
+        lasts in prop::collection::vec(11u64..16, 3),
+    ) {
+        let mut test = Test { thresholds: HOLDS, blind, stale, ..Test::of(3) };
+        for (script, lasts) in test.scripts.iter_mut().zip(lasts) {
+            script.lasts = seconds(lasts);
+            let more = script.samples.clone().into_iter().map(|(at, sample)| (at + Duration::from_millis(7), sample));
+            script.samples.extend(more.take(160));
+        }
+        if let Happening::K6Dies { number, exit } = &happening {
+            let moment = Moment::Started(Duration::from_millis(at));
+            test = test.with(*number as usize, |k6| *k6 = k6.clone().dies(moment, *exit, ""));
+        }
+        test.play(async |scene| {
+            let verdict = verdict_of(scene, &troubles, at, &happening).await;
+            scene.everybodys_faults().for_each(|faults| faults.clear());
+            scene.fleet.all_over().await;
+            prop_assert!(scene.time.elapsed() < seconds(500), "{:?}", scene.time.elapsed());
+
+            // Every k6 that was started has ended, and what runs once has run once.
+            let count = |is_it: fn(&Event) -> bool| scene.when(is_it).len();
+            prop_assert_eq!(count(|e| matches!(e, Event::Started)), count(|e| matches!(e, Event::Exited(_))));
+            prop_assert!(count(|e| matches!(e, Event::Started)) <= WORKERS as usize);
+            prop_assert!(count(|e| matches!(e, Event::Setup)) <= 1 && count(|e| matches!(e, Event::Teardown)) <= 1);
+            prop_assert!(scene.ledger.starts().len() <= 1);
+
+            // There is one verdict, and it stays.
+            prop_assert_eq!(&scene.aggregate().await.expect("the verdict"), &verdict);
+
+            // What is believed is whole.
+            if verdict.outcome != Outcome::Invalid {
+                prop_assert_eq!(verdict.samples.read, verdict.samples.merged);
+                prop_assert!(verdict.workers.iter().all(|w| w.samples_read == Some(w.samples_merged)), "{:?}", verdict.workers);
+                if verdict.abort.is_none() {
+                    prop_assert_eq!(requests(&verdict).to_bits(), 420_f64.to_bits(), "{:?}", verdict.reasons);
+                }
+            }
+            prop_assert_eq!(verdict.exit_code == 0, verdict.outcome == Outcome::Passed && verdict.abort.is_none());
+            Ok(())
+        })?;
+    }
+}
