@@ -213,6 +213,13 @@ fn doubts(evidence: &Evidence<'_>) -> Vec<Reason> {
             Some("see what the named workers were waiting for in their logs"),
         ));
     }
+    // What an earlier aggregator saw may not be seen any more; that it stopped the run is.
+    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::System)
+        && reasons.is_empty()
+    {
+        let message = format!("the run was stopped because of {}", abort.message);
+        reasons.push(reason(ReasonCode::WorkerLost, message, Some("run the test again")));
+    }
     for ((worker, sequence), problem) in evidence.unreadable {
         reasons.push(Reason {
             worker: Some(worker.number()),

@@ -9,7 +9,10 @@ mod conduct;
 
 pub(crate) use conduct::skew_p99_ms;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     aggregate::Aggregate,
@@ -81,6 +84,8 @@ struct Conductor<'a> {
     run: RunRecord,
     aggregate: Aggregate,
     workers: BTreeMap<WorkerIndex, SeenWorker>,
+    /// Workers that the fleet knew to have gone when it was last asked.
+    gone: BTreeSet<WorkerIndex>,
     /// Workers that will say nothing more, and why.
     lost: BTreeMap<WorkerIndex, Failure>,
     /// Chunks that cannot be read, with the reason.
@@ -111,6 +116,7 @@ impl<'a> Conductor<'a> {
             ports,
             aggregate: Aggregate::new(),
             workers: BTreeMap::new(),
+            gone: BTreeSet::new(),
             lost: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             first_crossed: vec![None; run.plan.thresholds.len()],
@@ -143,7 +149,9 @@ impl<'a> Conductor<'a> {
             let beat_at = seen.filter(|_| !is_alive).map_or(self.looked_at, |seen| seen.beat_at);
             self.workers.insert(record.index, SeenWorker { record: latest, beat_at });
         }
-        for loss in gone {
+        // A list may be older than a worker's last word, but not twice.
+        let gone_before = std::mem::replace(&mut self.gone, gone.iter().map(|loss| loss.index).collect());
+        for loss in gone.into_iter().filter(|loss| gone_before.contains(&loss.index)) {
             if self.open_workers().any(|index| index == loss.index) {
                 self.lose(loss.index, loss.message);
             }
