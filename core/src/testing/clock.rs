@@ -270,10 +270,10 @@ mod tests {
                 })
             });
             let sleepers: Vec<Task> = sleepers.collect();
-            time.sleep(Duration::from_secs(3600)).await;
+            time.sleep(Duration::from_hours(1)).await;
             assert!(sleepers.iter().all(Task::is_over));
-            let woken = woken.lock().expect("whole").clone();
-            woken
+
+            woken.lock().expect("whole").clone()
         });
         assert_eq!(woken, [(1, 100), (3, 100), (2, 200), (0, 300)]);
     }

@@ -23,6 +23,7 @@ use crate::{
 
 /// What one k6 does.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one habit of a fake")]
 pub struct K6Script {
     /// How long it makes VUs; [`Duration::MAX`] for one that never gets ready.
     pub ready_after: Duration,

@@ -129,7 +129,7 @@ impl Ledger for MemoryLedger {
         state.questions += 1;
         let turn = state.questions % now.len().max(1);
         now.rotate_left(turn);
-        if state.questions % 2 == 0 {
+        if state.questions.is_multiple_of(2) {
             now.reverse();
         }
         let seen = now.into_iter().filter_map(|(key, worker)| match state.workers_before.remove(&key) {
@@ -185,7 +185,7 @@ mod tests {
             let worker = WorkerRecord::claim(id.clone(), WorkerIndex(0), Attempt(1));
             ledger.claim_worker(&worker).await.expect("claims");
             assert_eq!(ledger.workers(&id).await.expect("answers"), []);
-            assert_eq!(ledger.workers(&id).await.expect("answers"), [worker.clone()]);
+            assert_eq!(ledger.workers(&id).await.expect("answers"), std::slice::from_ref(&worker));
             let renewed = WorkerRecord { beat: 1, ..worker.clone() };
             ledger.replace_worker(&renewed).await.expect("renews");
             assert_eq!(ledger.workers(&id).await.expect("answers"), [worker]);

@@ -1,5 +1,7 @@
 //! Whole runs with fakes of everything outside, in virtual time: one behaviour a test.
 
+#![expect(clippy::expect_used, reason = "these are tests")]
+
 mod aggregators;
 mod chaos;
 mod clocks;

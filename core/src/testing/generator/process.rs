@@ -285,7 +285,7 @@ impl Life {
     }
 
     fn flushed_at(&self, due: Duration) -> Duration {
-        let flushes = (due - self.started_at).as_nanos().div_ceil(FLUSH.as_nanos());
+        let flushes = due.saturating_sub(self.started_at).as_nanos().div_ceil(FLUSH.as_nanos());
         self.started_at + FLUSH * u32::try_from(flushes).unwrap_or(u32::MAX)
     }
 
