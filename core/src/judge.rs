@@ -3,6 +3,8 @@
 //! A measurement is believed only if every planned worker closed in order, every line of k6 was understood, and every
 //! sample that was read was merged. Missing data is never a pass. Then the thresholds decide.
 
+mod doubts;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
@@ -10,13 +12,13 @@ use crate::{
     closing::Closing,
     histogram::RELATIVE_ERROR,
     ids::WorkerIndex,
+    judge::doubts::{doubts, is_doubt},
     k6::exit::{ProcessExit, code},
     lifecycle::{AbortCause, Phase, RunState},
     number::Number,
-    plan::{Plan, plural, words},
-    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
+    plan::{Plan, words},
+    records::{Failure, RunRecord, WorkerPhase, WorkerRecord},
     run::aggregate::skew_p99_ms,
-    summary::format::grouped,
     timestamp::Timestamp,
     verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
 };
@@ -57,20 +59,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let samples = aggregate.conservation(evidence.closings);
     let thresholds = threshold_results(plan, aggregate, duration, evidence.first_crossed);
 
-    let mut reasons = doubts(evidence);
-    if samples.refused > 0 {
-        reasons.push(refused_lines(evidence));
-    }
-    if !samples.missing.is_empty() && !reasons.iter().any(|r| r.code == ReasonCode::ChunkUnreadable) {
-        let missing = samples.read.saturating_sub(samples.merged);
-        let message =
-            format!("{} of {} samples that the workers read are missing", grouped(missing), grouped(samples.read));
-        reasons.push(reason(
-            ReasonCode::SamplesMissing,
-            message,
-            Some("look at `samples.missing` for the series, and run the test again"),
-        ));
-    }
+    let mut reasons = doubts(evidence, &samples);
     let nothing_ran = started_at.is_none();
     let invalid = nothing_ran || !reasons.is_empty();
     reasons.extend(script_reason(evidence));
@@ -135,7 +124,10 @@ pub fn threshold_results(
             passed: decision.passed,
             value: decision.value.map(Number),
             exact: decision.exact,
-            first_crossed_ms: crossed.map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
+            // What holds was not crossed: a count that has yet to be reached does not hold at first.
+            first_crossed_ms: crossed
+                .filter(|_| !decision.passed)
+                .map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX)),
             abort_on_fail: threshold.abort_on_fail,
         }
     });
@@ -153,117 +145,6 @@ fn duration(evidence: &Evidence<'_>, started_at: Option<Timestamp>, ended_at: Op
     let open = evidence.workers.iter().any(|w| w.resumed_at.is_some() && w.ended_at.is_none());
     let last_sample = evidence.aggregate.newest_sample().filter(|_| open);
     ended_at.max(last_sample).map_or(Duration::ZERO, |end| end.since(started_at))
-}
-
-/// Why the measurement cannot be believed, if it cannot.
-fn doubts(evidence: &Evidence<'_>) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    for (index, failure) in evidence.lost {
-        let record = evidence.workers.iter().find(|w| w.index == *index);
-        let started = record.and_then(|w| w.resumed_at);
-        let when = match (evidence.run.start_at, started) {
-            (Some(_), Some(_)) => " while it ran",
-            _ => " before it started",
-        };
-        reasons.push(Reason {
-            worker: Some(index.number()),
-            ..reason(
-                ReasonCode::WorkerLost,
-                format!("{index} was lost{when}: {}", failure.message),
-                Some("its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed by signal 9"),
-            )
-        });
-    }
-    for worker in &evidence.workers {
-        let Some(failure) = worker.failure.as_ref().filter(|f| is_doubt(f)) else { continue };
-        let (code, next_step) = match failure.kind {
-            FailureKind::NotLaunched => (
-                ReasonCode::WorkerNotLaunched,
-                "see what kept it from starting; `lambdaload doctor` looks at the usual causes",
-            ),
-            FailureKind::K6DidNotStart if is_script_exception(failure) => {
-                (ReasonCode::WorkerFailed, "mend the script; `k6 run` on one machine shows the same exception")
-            }
-            FailureKind::Setup | FailureKind::Teardown => {
-                (ReasonCode::WorkerFailed, "mend the script; its console output is in the worker's log")
-            }
-            FailureKind::K6Hung => {
-                (ReasonCode::WorkerFailed, "see whether the machine was overloaded; fewer workers or VUs may help")
-            }
-            FailureKind::Store => {
-                (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
-            }
-            _ => (ReasonCode::WorkerFailed, "look at the worker's log, and run the test again"),
-        };
-        let log = failure.log.last().filter(|line| !failure.message.contains(line.as_str()));
-        let message = match log {
-            Some(line) => format!("{}: {}; k6 said: {line}", worker.index, failure.message),
-            None => format!("{}: {}", worker.index, failure.message),
-        };
-        reasons.push(Reason { worker: Some(worker.index.number()), ..reason(code, message, Some(next_step)) });
-    }
-    // The first root cause comes first: what failed by itself, then what was lost after it.
-    reasons.sort_by_key(|r| r.code == ReasonCode::WorkerLost && evidence.workers.iter().any(|w| w.failure.is_some()));
-    // Where k6 itself was too late, the worker's failure has said so.
-    let hung = evidence.workers.iter().any(|w| w.failure.as_ref().is_some_and(|f| f.kind == FailureKind::K6Hung));
-    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::Deadline && !hung) {
-        reasons.push(reason(
-            ReasonCode::DeadlinePassed,
-            abort.message.clone(),
-            Some("see what the named workers were waiting for in their logs"),
-        ));
-    }
-    // What an earlier aggregator saw may not be seen any more; that it stopped the run is.
-    if let Some(abort) = evidence.run.state.abort.as_ref().filter(|a| a.cause == AbortCause::System)
-        && reasons.is_empty()
-    {
-        let message = format!("the run was stopped because of {}", abort.message);
-        reasons.push(reason(ReasonCode::WorkerLost, message, Some("run the test again")));
-    }
-    for ((worker, sequence), problem) in evidence.unreadable {
-        reasons.push(Reason {
-            worker: Some(worker.number()),
-            ..reason(
-                ReasonCode::ChunkUnreadable,
-                format!("chunk {sequence} of {worker} cannot be read: {problem}"),
-                Some("check the disk or bucket that holds the store"),
-            )
-        });
-    }
-    let in_order = |w: &&&WorkerRecord| w.phase == WorkerPhase::Closed && !w.failure.as_ref().is_some_and(is_doubt);
-    for worker in evidence.workers.iter().filter(in_order) {
-        if !evidence.closings.iter().any(|c| c.worker == worker.index) {
-            let message = format!(
-                "the closing record of {} is missing, so nobody knows whether its samples are complete",
-                worker.index
-            );
-            reasons.push(Reason {
-                worker: Some(worker.index.number()),
-                ..reason(ReasonCode::SamplesMissing, message, None)
-            });
-        }
-    }
-    if evidence.aggregator_lost {
-        reasons.push(reason(
-            ReasonCode::AggregatorLost,
-            "the aggregator of this run died; this is what it left".to_owned(),
-            Some("run the test again"),
-        ));
-    }
-    reasons
-}
-
-/// Whether a worker's failure makes the measurement doubtful: what the script itself asks for does not.
-fn is_doubt(failure: &Failure) -> bool {
-    !matches!(failure.kind, FailureKind::ScriptAborted | FailureKind::ScriptFailed)
-}
-
-fn refused_lines(evidence: &Evidence<'_>) -> Reason {
-    let refused: u64 = evidence.closings.iter().map(|c| c.lines.refused).sum();
-    let first = evidence.closings.iter().find_map(|c| c.lines.first_refused.as_deref()).unwrap_or_default();
-    let lines = plural(refused, "line");
-    let message = format!("{lines} of k6's output could not be read; the first begins: {first}");
-    reason(ReasonCode::LinesRefused, message, Some("report this with the version of k6"))
 }
 
 fn script_reason(evidence: &Evidence<'_>) -> Option<Reason> {

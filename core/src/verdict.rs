@@ -161,7 +161,7 @@ pub struct ThresholdResult {
     pub value: Option<Number>,
     /// Whether the decision is the one on the raw samples.
     pub exact: bool,
-    /// When it was first seen not to hold, in milliseconds after the start.
+    /// Of one that does not hold: when that was first seen, in milliseconds after the start.
     pub first_crossed_ms: Option<u64>,
     /// Whether it is one that stops the run.
     pub abort_on_fail: bool,

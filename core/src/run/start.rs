@@ -34,6 +34,7 @@ impl From<LedgerError> for StartError {
 /// such; judging that is the aggregator's part.
 pub async fn start(ports: &Ports, id: RunId, prepared: Prepared) -> Result<(), StartError> {
     let Prepared { plan, archive } = prepared;
+    // An archive may take longer than what is answered in time.
     match ports.store.put_new(&keys::archive(&plan.archive.hash), archive).await {
         // The key is the hash of the contents, so what is there is the same.
         Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
@@ -51,9 +52,11 @@ pub async fn start(ports: &Ports, id: RunId, prepared: Prepared) -> Result<(), S
         teardown_wanted: false,
         aggregator_beat: 0,
     };
+    let ports = &ports.timely();
     ports.ledger.create_run(&run).await?;
-    record_event(&*ports.ledger, &id, RunEvent::Validated).await?;
-    record_event(&*ports.ledger, &id, RunEvent::Launched).await?;
+    for event in [RunEvent::Validated, RunEvent::Launched] {
+        persist(&*ports.clock, PATIENCE, || record_event(&*ports.ledger, &id, event.clone())).await?;
+    }
     for loss in ports.fleet.launch(&tasks).await {
         let failure = Failure { kind: FailureKind::NotLaunched, message: loss.message, exit: None, log: Vec::new() };
         let worker = WorkerRecord {

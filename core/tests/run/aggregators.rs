@@ -9,7 +9,10 @@ use lambdaload_core::{
         reap::reap,
         watch::{WatchError, watch},
     },
-    testing::generator::Event,
+    testing::{
+        faulty::{Fault, When},
+        generator::Event,
+    },
     verdict::{Outcome, ReasonCode, ThresholdResult, Verdict},
 };
 
@@ -144,6 +147,26 @@ fn an_aggregator_that_takes_over_comes_to_the_same_verdict() {
             });
         }
     }
+}
+
+#[test]
+fn a_backlog_that_takes_long_costs_nobody_the_aggregator() {
+    let test = || {
+        let test = Test { duration: seconds(60), ..Test::of(20) };
+        (1..=20).fold(test, |test, number| test.with(number, |k6| k6.lasts = seconds(60)))
+    };
+    test().play(async |scene| {
+        scene.start().await;
+        let first = scene.aggregator();
+        scene.at(seconds(40)).await;
+        first.task.cancel();
+        // By now there are hundreds of chunks, and more come each second than are read.
+        scene.aggregator_faults.store.add("get", "", When::Always, Fault::Takes(seconds(4)));
+        let verdict = scene.aggregate().await.expect("a verdict");
+        assert_eq!(verdict.outcome, Outcome::NoThresholds, "{:?}", verdict.reasons);
+        assert_eq!(verdict.samples.read, verdict.samples.merged);
+        assert!(scene.time.elapsed() > seconds(100), "{:?}", scene.time.elapsed());
+    });
 }
 
 #[test]

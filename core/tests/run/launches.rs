@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambdaload_core::{
-    run::work::Worked,
+    run::{start::StartError, work::Worked},
     testing::{
         faulty::{Fault, When},
         fleet::Launch,
@@ -41,6 +41,40 @@ fn of_a_worker_that_is_launched_twice_the_second_leaves() {
 fn all_workers_launched_twice_are_as_good_as_once() {
     let launches = (1..=4).map(|number| (worker(number), Launch::Twice(Duration::from_millis(1)))).collect();
     assert_eq!(Test { thresholds: HOLDS, launches, ..Test::of(4) }.verdict(), undisturbed());
+}
+
+#[test]
+fn a_run_whose_archive_cannot_be_stored_is_not_there() {
+    Test::of(2).play(async |scene| {
+        scene.aggregator_faults.store.add("put_new", "archives", When::Always, Fault::Fails);
+        let outcome = scene.try_to_start().await;
+        assert!(matches!(outcome, Err(StartError::Store(_))), "{outcome:?}");
+        assert!(scene.ledger.peek(&scene.id).is_none() && scene.whose(&Event::Started).is_empty());
+    });
+}
+
+#[test]
+fn a_run_that_cannot_be_recorded_launches_nobody() {
+    for fault in [Fault::Fails, Fault::NeverAnswers] {
+        Test::of(2).play(async |scene| {
+            scene.aggregator_faults.ledger.add("create_run", "", When::Always, fault);
+            let outcome = scene.try_to_start().await;
+            assert!(matches!(outcome, Err(StartError::Update(_))), "{outcome:?}");
+            assert_eq!(scene.whose(&Event::Started), [0; 0]);
+            assert!(scene.time.elapsed() < seconds(60), "{:?}", scene.time.elapsed());
+        });
+    }
+}
+
+#[test]
+fn a_launch_is_recorded_though_the_ledger_fails_now_and_then() {
+    let test = Test { blind: true, ..Test::of(3) }.with_launch(2, Launch::Refused("no capacity".into()));
+    test.play(async |scene| {
+        for calls in ["run", "replace_run", "claim_worker"] {
+            scene.aggregator_faults.ledger.add(calls, "", When::Nth(1), Fault::Fails);
+        }
+        assert_eq!(codes(&scene.verdict().await), [ReasonCode::WorkerNotLaunched]);
+    });
 }
 
 #[test]

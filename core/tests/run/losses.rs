@@ -1,6 +1,7 @@
 //! Workers that go without a word.
 
 use lambdaload_core::{
+    ports::Ledger,
     testing::{
         faulty::{Fault, When},
         generator::{Event, Hook},
@@ -94,6 +95,32 @@ fn a_first_worker_that_is_lost_in_teardown_leaves_the_run_invalid() {
         let verdict = aggregator.outcome().await.expect("a verdict");
         assert_eq!((verdict.outcome, codes(&verdict)), (Outcome::Invalid, vec![ReasonCode::WorkerLost]));
         assert!(scene.time.elapsed() < seconds(40), "{:?}", scene.time.elapsed());
+    });
+}
+
+#[test]
+fn a_worker_that_gives_signs_of_life_and_never_ends_is_ended_by_the_fleet() {
+    Test { blind: true, ..Test::of(3) }.play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        scene.at(seconds(6)).await;
+        scene.fleet.lose_silently(worker(3));
+        let (ledger, id, time) = (scene.ledger.clone(), scene.id.clone(), scene.time.clone());
+        let ghost = scene.time.spawn(async move {
+            let mut record = ledger.peek_worker(&id, worker(3)).expect("claimed");
+            loop {
+                record.beat += 1;
+                ledger.replace_worker(&record).await.expect("its own");
+                time.sleep(seconds(1)).await;
+            }
+        });
+        let verdict = aggregator.outcome().await.expect("a verdict");
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
+        assert_eq!(codes(&verdict), [ReasonCode::WorkerLost, ReasonCode::DeadlinePassed], "{:?}", verdict.reasons);
+        assert!(verdict.reasons[0].message.contains("worker 3") && verdict.reasons[1].message.contains("worker 3"));
+        assert_eq!((verdict.status.as_str(), scene.fleet.kills()), ("timed out", 1));
+        assert!(scene.time.elapsed() < seconds(180), "{:?}", scene.time.elapsed());
+        ghost.cancel();
     });
 }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 use lambdaload_core::{
     k6::exit::ProcessExit,
     lifecycle::Phase,
+    live::LiveState,
     ports::{Ledger, keys},
     records::WorkerPhase,
     run::watch::watch,
     testing::{
         clock::NOON,
+        faulty::{Fault, When},
         generator::{Event, Hook, K6Script},
     },
     timeline::Timeline,
@@ -75,12 +77,7 @@ fn all_workers_start_at_one_common_moment_that_is_written_once() {
 fn a_worker_that_starts_late_shows_in_the_skew() {
     Test::of(2).play(async |scene| {
         // Its answers come so late that T0 is over when it hears of it.
-        scene.faults_of(2).ledger.add(
-            "run",
-            "",
-            lambdaload_core::testing::faulty::When::Always,
-            lambdaload_core::testing::faulty::Fault::Takes(Duration::from_millis(900)),
-        );
+        scene.faults_of(2).ledger.add("run", "", When::Always, Fault::Takes(Duration::from_millis(900)));
         let verdict = scene.verdict().await;
         assert_eq!(verdict.outcome, Outcome::NoThresholds);
         let skew = verdict.workers[1].skew_ms.expect("measured");
@@ -181,8 +178,11 @@ fn who_watches_sees_each_live_state_and_then_the_verdict() {
     Test::of(2).play(async |scene| {
         scene.start().await;
         let aggregator = scene.aggregator();
+        // What fails now and then is asked again.
+        scene.aggregator_faults.ledger.add("", "", When::Every(5), Fault::Fails);
+        scene.aggregator_faults.store.add("get", "live", When::Every(3), Fault::Fails);
         let mut seen = Vec::new();
-        let mut on_live = |state: &lambdaload_core::live::LiveState| seen.push(state.at);
+        let mut on_live = |state: &LiveState| seen.push(state.at);
         let verdict = watch(&scene.watch_ports(), &scene.id, &mut on_live).await.expect("a verdict");
         assert_eq!(Ok(verdict), aggregator.outcome().await);
         assert!(seen.len() > 5 && seen.is_sorted(), "{seen:?}");

@@ -40,7 +40,7 @@ pub(crate) fn plan(scenarios: &str, thresholds: &str, workers: Workers) -> Plan 
 fn a_plan_in_full() {
     assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Auto), Detail::Full, Paint::OFF), @r#"
     checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
-    scenarios     browse  ramping-arrival-rate  0 → 400 in 2m, 5m hold /s  maxVUs 900
+    scenarios     browse  ramping-arrival-rate  0 → 400/s in 2m, 5m hold  maxVUs 900
                   buy     constant-vus          120 VUs, 7m
     thresholds    3 on 2 metrics, 1 stops the run
     workers       12 × local   85 VUs each, 33.3 iterations/s each
@@ -64,7 +64,7 @@ fn a_plan_in_full() {
 fn above_a_run_it_is_short() {
     assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Exactly(7)), Detail::Short, Paint::OFF), @r#"
     checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
-    scenarios     browse  ramping-arrival-rate  0 → 400 in 2m, 5m hold /s  maxVUs 900
+    scenarios     browse  ramping-arrival-rate  0 → 400/s in 2m, 5m hold  maxVUs 900
                   buy     constant-vus          120 VUs, 7m
     thresholds    3 on 2 metrics, 1 stops the run
     workers       7 × local   145 to 147 VUs each, 56.9 to 57.3 iterations/s each

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    histogram::Rank,
     ids::WorkerIndex,
     judge,
     lifecycle::{Abort, AbortCause, Illegal, Phase, RunEvent},
-    live::{LiveState, WorkerCounts},
+    live::LiveState,
     ports::{LedgerError, keys},
     records::{Failure, FailureKind, RunRecord, WorkerPhase},
     run::{
@@ -51,6 +50,10 @@ impl Conductor<'_> {
                 self.give_sign_of_life().await;
             }
             if over {
+                if !self.lost.is_empty() {
+                    // Whatever they may still be doing.
+                    within(&*self.ports.clock, ANSWER, self.ports.fleet.kill_all()).await;
+                }
                 return Ok(());
             }
             self.ports.clock.sleep(self.run.plan.pace.poll).await;
@@ -131,42 +134,40 @@ impl Conductor<'_> {
     /// Every phase ends.
     async fn check_deadlines(&mut self) {
         let deadlines = self.run.plan.deadlines;
+        let phase = self.run.state.phase;
         let now = self.ports.clock.monotonic();
         let in_phase = now.saturating_sub(self.phase_since);
-        let limit = match self.run.state.phase {
+        if let Some(since) = self.stopping_since {
+            // Each k6 is told, interrupted and killed in turn. Then there is teardown, and the rest is uploaded.
+            let teardown = if phase < Phase::Finishing { Duration::ZERO } else { deadlines.teardown };
+            let limit = deadlines.stop * 3 + teardown + deadlines.lost;
+            if now.saturating_sub(since.max(self.phase_since)) > limit {
+                let waited_for = if phase < Phase::Finishing { WorkerPhase::Ended } else { WorkerPhase::Closed };
+                let late: Vec<WorkerIndex> = self.late_workers(waited_for).collect();
+                let message = format!("did not end within {} s after it was told to stop", limit.as_secs());
+                late.into_iter().for_each(|index| self.lose(index, message.clone()));
+            }
+        }
+        let (limit, waited_for) = match phase {
             // The first worker's setup() is part of getting ready.
             Phase::Created | Phase::Validated | Phase::Queued | Phase::Initializing => {
-                deadlines.ready + deadlines.setup
+                (deadlines.ready + deadlines.setup, WorkerPhase::Ready)
             }
-            Phase::Running => deadlines.run + deadlines.stop,
-            Phase::Finishing | Phase::Concluded => deadlines.teardown + deadlines.stop + deadlines.lost,
+            Phase::Running => (deadlines.run + deadlines.stop, WorkerPhase::Ended),
+            Phase::Finishing | Phase::Concluded => {
+                (deadlines.teardown + deadlines.stop + deadlines.lost, WorkerPhase::Closed)
+            }
         };
-        let stopping_limit = deadlines.stop * 2 + deadlines.teardown + deadlines.lost;
-        let stopping = self.stopping_since.map(|since| now.saturating_sub(since));
-        if let Some(stopping) = stopping
-            && stopping > stopping_limit
-        {
-            let open: Vec<WorkerIndex> = self.open_workers().collect();
-            for index in open {
-                self.lose(index, format!("did not end within {} s after it was told to stop", stopping.as_secs()));
-            }
-            within(&*self.ports.clock, ANSWER, self.ports.fleet.kill_all()).await;
-        } else if stopping.is_none() && in_phase > limit {
-            let open: Vec<String> = self.late_workers().map(|index| index.to_string()).collect();
-            let message =
-                format!("{} after {} s: {}", waiting_for(self.run.state.phase), limit.as_secs(), open.join(", "));
+        if self.run.state.abort.is_none() && in_phase > limit {
+            let late: Vec<String> = self.late_workers(waited_for).map(|index| index.to_string()).collect();
+            let message = format!("{} after {} s: {}", waiting_for(phase), limit.as_secs(), late.join(", "));
             self.stop(Abort { cause: AbortCause::Deadline, message, at_once: false }).await;
         }
     }
 
     /// The workers for which the others wait.
-    fn late_workers(&self) -> impl Iterator<Item = WorkerIndex> {
-        let waited_for = match self.run.state.phase {
-            Phase::Running => WorkerPhase::Ended,
-            Phase::Finishing | Phase::Concluded => WorkerPhase::Closed,
-            _ => WorkerPhase::Ready,
-        };
-        self.open_workers().filter(move |index| self.workers.get(index).is_none_or(|w| w.record.phase < waited_for))
+    fn late_workers(&self, waited_for: WorkerPhase) -> impl Iterator<Item = WorkerIndex> {
+        self.open_workers().filter(move |index| !self.is_at_least(*index, waited_for))
     }
 
     /// A worker that failed or is lost stops the run: what the others would still measure could not be believed.
@@ -200,57 +201,6 @@ impl Conductor<'_> {
         }
         abort.filter(|_| self.run.state.abort.is_none())
     }
-
-    fn live(&self) -> LiveState {
-        let started = self.run.start_at.filter(|start| self.ports.clock.now() >= *start);
-        let elapsed = self.elapsed();
-        let counter = |name| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-            let count = self.aggregate.counter(name).max(0.0) as u64;
-            count
-        };
-        let running = self.run.state.phase == Phase::Running;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs")]
-        let vus = if running { self.aggregate.vus_now().max(0.0) as u64 } else { 0 };
-        LiveState {
-            run: self.run.id.clone(),
-            name: self.run.plan.name.clone(),
-            at: self.ports.clock.now(),
-            phase: self.run.state.phase,
-            status: self.run.state.status(),
-            abort: self.run.state.abort.clone(),
-            elapsed_ms: started.map(|_| millis(elapsed)),
-            duration_ms: millis(self.run.plan.scheduled()),
-            workers: self.worker_counts(),
-            start_skew_p99_ms: skew_p99_ms(self.workers.values().filter_map(|w| w.record.skew_micros)),
-            vus,
-            iterations_per_second: self.aggregate.counter_per_second("iterations").unwrap_or(0.0),
-            requests_per_second: self.aggregate.counter_per_second("http_reqs"),
-            iterations: counter("iterations"),
-            dropped_iterations: counter("dropped_iterations"),
-            latency: self.aggregate.latency(),
-            failed_rate: self.aggregate.rate("http_req_failed"),
-            checks_rate: self.aggregate.rate("checks"),
-            thresholds: judge::threshold_results(&self.run.plan, &self.aggregate, elapsed, &self.first_crossed),
-            samples: self.aggregate.samples(),
-        }
-    }
-
-    fn worker_counts(&self) -> WorkerCounts {
-        let mut counts = WorkerCounts { planned: self.run.plan.workers, ..WorkerCounts::default() };
-        for index in self.run.plan.worker_indices() {
-            let record = self.workers.get(&index).map(|w| &w.record);
-            let failed = record.is_some_and(|r| r.failure.is_some()) || self.lost.contains_key(&index);
-            *match record.map(|r| r.phase) {
-                _ if failed => &mut counts.lost,
-                None | Some(WorkerPhase::Claimed) => &mut counts.starting,
-                Some(WorkerPhase::Ready) => &mut counts.ready,
-                Some(WorkerPhase::Running) => &mut counts.running,
-                Some(WorkerPhase::Ended | WorkerPhase::Closed) => &mut counts.done,
-            } += 1;
-        }
-        counts
-    }
 }
 
 /// Who is to blame for a run that is stopped because of a failure.
@@ -270,38 +220,5 @@ fn waiting_for(phase: Phase) -> &'static str {
         Phase::Running => "still running",
         Phase::Finishing | Phase::Concluded => "still closing",
         _ => "not ready",
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The 99th percentile of how far starts were from T0, in milliseconds: nearest rank, so of up to 100 workers the
-/// largest.
-pub(crate) fn skew_p99_ms(skews_micros: impl Iterator<Item = i64>) -> Option<f64> {
-    let mut skews: Vec<u64> = skews_micros.map(i64::unsigned_abs).collect();
-    skews.sort_unstable();
-    let rank = Rank::of(0.99, skews.len() as u64)?.high;
-    let micros = skews.get(usize::try_from(rank).ok()?)?;
-    Some(*micros as f64 / 1_000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::Timestamp;
-
-    #[test]
-    fn the_skew_is_that_of_the_worst_worker_unless_there_are_many() {
-        assert_eq!(skew_p99_ms([].into_iter()), None);
-        assert_eq!(skew_p99_ms([1_000, -18_000, 3_000].into_iter()), Some(18.0));
-        assert_eq!(skew_p99_ms((1..=1000).map(|i| i * 1_000)), Some(991.0));
-    }
-
-    #[test]
-    fn timestamps_are_apart_or_not() {
-        assert_eq!(Timestamp(5).since(Timestamp(3)), Duration::from_micros(2));
-        assert_eq!(Timestamp(3).since(Timestamp(5)), Duration::ZERO);
     }
 }

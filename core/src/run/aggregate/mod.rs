@@ -6,8 +6,9 @@
 
 mod collect;
 mod conduct;
+mod show;
 
-pub(crate) use conduct::skew_p99_ms;
+pub(crate) use show::skew_p99_ms;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! `setup()` and `teardown()`: once for the whole run, on its first worker.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::future::{self, Either};
 
@@ -71,8 +71,10 @@ pub(super) async fn run_teardown(
     deadline: Duration,
 ) -> Result<(), Failure> {
     let is_wanted = || {
+        // A stopped run without an aggregator: all other k6 have been told to stop too.
+        let is_left_alone = shared.told_to_stop().is_some() && shared.alone.load(Ordering::Relaxed);
         let run = lock(&shared.run);
-        run.teardown_wanted || run.state.phase == Phase::Concluded || lock(&shared.given_up).is_some()
+        is_left_alone || run.teardown_wanted || run.state.phase == Phase::Concluded || lock(&shared.given_up).is_some()
     };
     // The aggregator has a deadline for this; without it, `keep` gives up.
     let wanted = async {

@@ -1,6 +1,6 @@
 //! A worker's duties beside its k6: upload, renew the lease, obey. None of them waits for another.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::{FutureExt, future};
 
@@ -133,6 +133,7 @@ async fn obey_the_run(shared: &Shared<'_>) -> Failure {
             }
         }
         let silent = now.saturating_sub(heard_at);
+        shared.alone.store(silent > shared.deadlines().lost, Ordering::Relaxed);
         if silent > patience && shared.told_to_stop().is_none() {
             give_up_and_stop(shared, no_sign(patience) + "; stopped").await;
         }

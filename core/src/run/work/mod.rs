@@ -10,7 +10,7 @@ mod hooks;
 mod keep;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -105,6 +105,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         recorder: Mutex::new(Recorder::new(run.plan.watches(), MAX_TAG_SETS)),
         run: Mutex::new(run),
         told_to_stop: Mutex::new(None),
+        alone: AtomicBool::new(false),
         given_up: Mutex::new(None),
         unsent: Mutex::new(None),
     };
@@ -197,6 +198,8 @@ struct Shared<'a> {
     run: Mutex<RunRecord>,
     /// Why k6 was told to stop, once it was.
     told_to_stop: Mutex<Option<Abort>>,
+    /// Whether there was no sign of the aggregator for so long that nobody may be left to ask for `teardown()`.
+    alone: AtomicBool,
     /// Why the worker stopped k6 though the run goes on, if it did.
     given_up: Mutex<Option<Failure>>,
     /// A chunk that could not be stored yet, with its key.

@@ -1,0 +1,149 @@
+//! Why a measurement cannot be believed.
+
+use crate::{
+    judge::{Evidence, is_script_exception, reason},
+    lifecycle::AbortCause,
+    plan::plural,
+    records::{Failure, FailureKind, WorkerPhase, WorkerRecord},
+    summary::format::grouped,
+    verdict::{Conservation, Reason, ReasonCode},
+};
+
+/// Why the measurement cannot be believed, most important first; empty if it can.
+pub(super) fn doubts(evidence: &Evidence<'_>, samples: &Conservation) -> Vec<Reason> {
+    let mut reasons: Vec<Reason> = failed_workers(evidence).collect();
+    let lost: Vec<Reason> = lost_workers(evidence).collect();
+    // The first root cause comes first: what failed by itself, then what was lost after it.
+    if evidence.workers.iter().any(|w| w.failure.is_some()) {
+        reasons.extend(lost);
+    } else {
+        reasons.splice(0..0, lost);
+    }
+    reasons.extend(unclosed_workers(evidence));
+    reasons.extend(stopped_by_us(evidence, reasons.is_empty()));
+    reasons.extend(unreadable_chunks(evidence));
+    reasons.extend(missing_closings(evidence));
+    if evidence.aggregator_lost {
+        let message = "the aggregator of this run died; this is what it left".to_owned();
+        reasons.push(reason(ReasonCode::AggregatorLost, message, Some("run the test again")));
+    }
+    if samples.refused > 0 {
+        reasons.push(refused_lines(evidence));
+    }
+    if !samples.missing.is_empty() && evidence.unreadable.is_empty() {
+        let missing = samples.read.saturating_sub(samples.merged);
+        let message =
+            format!("{} of {} samples that the workers read are missing", grouped(missing), grouped(samples.read));
+        let next_step = "look at `samples.missing` for the series, and run the test again";
+        reasons.push(reason(ReasonCode::SamplesMissing, message, Some(next_step)));
+    }
+    reasons
+}
+
+/// Whether a worker's failure makes the measurement doubtful: what the script itself asks for does not.
+pub(super) fn is_doubt(failure: &Failure) -> bool {
+    !matches!(failure.kind, FailureKind::ScriptAborted | FailureKind::ScriptFailed)
+}
+
+fn lost_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+    evidence.lost.iter().map(|(index, failure)| {
+        let record = evidence.workers.iter().find(|w| w.index == *index);
+        let when = match (evidence.run.start_at, record.and_then(|w| w.resumed_at)) {
+            (Some(_), Some(_)) => " while it ran",
+            _ => " before it started",
+        };
+        let message = format!("{index} was lost{when}: {}", failure.message);
+        let next_step = "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed by signal 9";
+        Reason { worker: Some(index.number()), ..reason(ReasonCode::WorkerLost, message, Some(next_step)) }
+    })
+}
+
+fn failed_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+    let failures = evidence.workers.iter().filter_map(|w| Some((w.index, w.failure.as_ref().filter(|f| is_doubt(f))?)));
+    failures.map(|(index, failure)| {
+        let (code, next_step) = match failure.kind {
+            FailureKind::NotLaunched => (
+                ReasonCode::WorkerNotLaunched,
+                "see what kept it from starting; `lambdaload doctor` looks at the usual causes",
+            ),
+            FailureKind::K6DidNotStart if is_script_exception(failure) => {
+                (ReasonCode::WorkerFailed, "mend the script; `k6 run` on one machine shows the same exception")
+            }
+            FailureKind::Setup | FailureKind::Teardown => {
+                (ReasonCode::WorkerFailed, "mend the script; its console output is in the worker's log")
+            }
+            FailureKind::K6Hung => {
+                (ReasonCode::WorkerFailed, "see whether the machine was overloaded; fewer workers or VUs may help")
+            }
+            FailureKind::Store => {
+                (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
+            }
+            _ => (ReasonCode::WorkerFailed, "look at the worker's log, and run the test again"),
+        };
+        let log = failure.log.last().filter(|line| !failure.message.contains(line.as_str()));
+        let message = match log {
+            Some(line) => format!("{index}: {}; k6 said: {line}", failure.message),
+            None => format!("{index}: {}", failure.message),
+        };
+        Reason { worker: Some(index.number()), ..reason(code, message, Some(next_step)) }
+    })
+}
+
+/// Workers of a run that started of which nobody knows how they ended.
+fn unclosed_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+    let has_started = evidence.workers.iter().any(|w| w.resumed_at.is_some());
+    let has_closed = |index| evidence.workers.iter().any(|w| w.index == index && w.phase == WorkerPhase::Closed);
+    let planned = evidence.run.plan.worker_indices().filter(move |_| has_started);
+    planned.filter(move |index| !has_closed(*index) && !evidence.lost.contains_key(index)).map(|index| {
+        let message = format!("{index} has not said how it ended");
+        Reason { worker: Some(index.number()), ..reason(ReasonCode::WorkerLost, message, Some("run the test again")) }
+    })
+}
+
+/// A stop that was no part of the test, unless `alone` is false and what led to it has been told.
+fn stopped_by_us(evidence: &Evidence<'_>, alone: bool) -> Option<Reason> {
+    let abort = evidence.run.state.abort.as_ref()?;
+    let hung = evidence.workers.iter().any(|w| w.failure.as_ref().is_some_and(|f| f.kind == FailureKind::K6Hung));
+    match abort.cause {
+        // Where k6 itself was too late, the worker's failure has said so.
+        AbortCause::Deadline if !hung => Some(reason(
+            ReasonCode::DeadlinePassed,
+            abort.message.clone(),
+            Some("see what the named workers were waiting for in their logs"),
+        )),
+        // What an earlier aggregator saw may not be seen any more; that it stopped the run is.
+        AbortCause::System if alone => {
+            let message = format!("the run was stopped because of {}", abort.message);
+            Some(reason(ReasonCode::WorkerLost, message, Some("run the test again")))
+        }
+        _ => None,
+    }
+}
+
+fn unreadable_chunks(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+    evidence.unreadable.iter().map(|((worker, sequence), problem)| {
+        let message = format!("chunk {sequence} of {worker} cannot be read: {problem}");
+        let next_step = "check the disk or bucket that holds the store";
+        Reason { worker: Some(worker.number()), ..reason(ReasonCode::ChunkUnreadable, message, Some(next_step)) }
+    })
+}
+
+/// Closing records of workers that closed in order. Of the others it is known that something is missing.
+fn missing_closings(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+    let in_order = |w: &&&WorkerRecord| w.phase == WorkerPhase::Closed && !w.failure.as_ref().is_some_and(is_doubt);
+    let is_missing = |w: &&&WorkerRecord| !evidence.closings.iter().any(|c| c.worker == w.index);
+    evidence.workers.iter().filter(in_order).filter(is_missing).map(|worker| {
+        let index = worker.index;
+        let message =
+            format!("the closing record of {index} is missing, so nobody knows whether its samples are complete");
+        Reason { worker: Some(index.number()), ..reason(ReasonCode::SamplesMissing, message, None) }
+    })
+}
+
+fn refused_lines(evidence: &Evidence<'_>) -> Reason {
+    let refused: u64 = evidence.closings.iter().map(|c| c.lines.refused).sum();
+    let first = evidence.closings.iter().find_map(|c| c.lines.first_refused.as_deref()).unwrap_or_default();
+    let lines = plural(refused, "line");
+    let message = format!("{lines} of k6's output could not be read; the first begins: {first}");
+    reason(ReasonCode::LinesRefused, message, Some("report this with the version of k6"))
+}

@@ -1,0 +1,99 @@
+//! What an aggregator shows of the run while it goes on.
+
+use std::time::Duration;
+
+use crate::{
+    histogram::Rank,
+    judge,
+    lifecycle::Phase,
+    live::{LiveState, WorkerCounts},
+    records::WorkerPhase,
+    run::aggregate::Conductor,
+};
+
+impl Conductor<'_> {
+    /// The run at this moment.
+    pub(super) fn live(&self) -> LiveState {
+        let started = self.run.start_at.filter(|start| self.ports.clock.now() >= *start);
+        let elapsed = self.elapsed();
+        let counter = |name| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let count = self.aggregate.counter(name).max(0.0) as u64;
+            count
+        };
+        let running = self.run.state.phase == Phase::Running;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs")]
+        let vus = if running { self.aggregate.vus_now().max(0.0) as u64 } else { 0 };
+        LiveState {
+            run: self.run.id.clone(),
+            name: self.run.plan.name.clone(),
+            at: self.ports.clock.now(),
+            phase: self.run.state.phase,
+            status: self.run.state.status(),
+            abort: self.run.state.abort.clone(),
+            elapsed_ms: started.map(|_| millis(elapsed)),
+            duration_ms: millis(self.run.plan.scheduled()),
+            workers: self.worker_counts(),
+            start_skew_p99_ms: skew_p99_ms(self.workers.values().filter_map(|w| w.record.skew_micros)),
+            vus,
+            iterations_per_second: self.aggregate.counter_per_second("iterations").unwrap_or(0.0),
+            requests_per_second: self.aggregate.counter_per_second("http_reqs"),
+            iterations: counter("iterations"),
+            dropped_iterations: counter("dropped_iterations"),
+            latency: self.aggregate.latency(),
+            failed_rate: self.aggregate.rate("http_req_failed"),
+            checks_rate: self.aggregate.rate("checks"),
+            thresholds: judge::threshold_results(&self.run.plan, &self.aggregate, elapsed, &self.first_crossed),
+            samples: self.aggregate.samples(),
+        }
+    }
+
+    fn worker_counts(&self) -> WorkerCounts {
+        let mut counts = WorkerCounts { planned: self.run.plan.workers, ..WorkerCounts::default() };
+        for index in self.run.plan.worker_indices() {
+            let record = self.workers.get(&index).map(|w| &w.record);
+            let failed = record.is_some_and(|r| r.failure.is_some()) || self.lost.contains_key(&index);
+            *match record.map(|r| r.phase) {
+                _ if failed => &mut counts.lost,
+                None | Some(WorkerPhase::Claimed) => &mut counts.starting,
+                Some(WorkerPhase::Ready) => &mut counts.ready,
+                Some(WorkerPhase::Running) => &mut counts.running,
+                Some(WorkerPhase::Ended | WorkerPhase::Closed) => &mut counts.done,
+            } += 1;
+        }
+        counts
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The 99th percentile of how far starts were from T0, in milliseconds: nearest rank, so of up to 100 workers the
+/// largest.
+pub(crate) fn skew_p99_ms(skews_micros: impl Iterator<Item = i64>) -> Option<f64> {
+    let mut skews: Vec<u64> = skews_micros.map(i64::unsigned_abs).collect();
+    skews.sort_unstable();
+    let rank = Rank::of(0.99, skews.len() as u64)?.high;
+    let micros = skews.get(usize::try_from(rank).ok()?)?;
+    Some(*micros as f64 / 1_000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+
+    #[test]
+    fn the_skew_is_that_of_the_worst_worker_unless_there_are_many() {
+        assert_eq!(skew_p99_ms([].into_iter()), None);
+        assert_eq!(skew_p99_ms([1_000, -18_000, 3_000].into_iter()), Some(18.0));
+        assert_eq!(skew_p99_ms((1..=1000).map(|i| i * 1_000)), Some(991.0));
+    }
+
+    #[test]
+    fn timestamps_are_apart_or_not() {
+        assert_eq!(Timestamp(5).since(Timestamp(3)), Duration::from_micros(2));
+        assert_eq!(Timestamp(3).since(Timestamp(5)), Duration::ZERO);
+    }
+}
