@@ -1,5 +1,7 @@
 //! From evidence to verdict: what is believed, what it means, and what the command exits with.
 
+#![expect(clippy::expect_used, reason = "these are tests")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -72,8 +74,9 @@ impl Case {
         self.with(|case| case.run.state.abort = Some(Abort { cause, message: "the cause".into(), at_once: false }))
     }
 
-    fn failed(self, index: u32, kind: FailureKind, exit: Option<ProcessExit>) -> Self {
-        let failure = Failure { kind, message: "what went wrong".into(), exit, log: vec!["k6's words".into()] };
+    fn failed(self, index: u32, kind: FailureKind, exit: impl Into<Option<ProcessExit>>) -> Self {
+        let failure =
+            Failure { kind, message: "what went wrong".into(), exit: exit.into(), log: vec!["k6's words".into()] };
         self.with(|case| case.workers[index as usize].failure = Some(failure))
     }
 
@@ -152,14 +155,14 @@ impl Case {
     }
 }
 
-const fn code(code: i32) -> Option<ProcessExit> {
-    Some(ProcessExit::Code(code))
+const fn code(code: i32) -> ProcessExit {
+    ProcessExit::Code(code)
 }
 
-const KILLED: Option<ProcessExit> = Some(ProcessExit::Signal(9));
+const KILLED: ProcessExit = ProcessExit::Signal(9);
 
 #[track_caller]
-fn check(case: Case, outcome: Outcome, exit_code: i32) {
+fn check(case: &Case, outcome: Outcome, exit_code: i32) {
     let verdict = case.judge();
     assert_eq!((verdict.outcome, verdict.exit_code), (outcome, exit_code), "{:?}", verdict.reasons);
     let is_success = exit_code == 0 && outcome != Outcome::Invalid;
@@ -168,69 +171,69 @@ fn check(case: Case, outcome: Outcome, exit_code: i32) {
 
 #[test]
 fn what_the_measurement_says() {
-    check(Case::new(), Outcome::Passed, 0);
-    check(Case::new().crossed(), Outcome::Failed, 99);
-    check(Case::new().without_thresholds(), Outcome::NoThresholds, 0);
+    check(&Case::new(), Outcome::Passed, 0);
+    check(&Case::new().crossed(), Outcome::Failed, 99);
+    check(&Case::new().without_thresholds(), Outcome::NoThresholds, 0);
 }
 
 #[test]
 fn what_stops_a_run() {
     use {AbortCause as A, Outcome as O};
     let stopped = |cause| Case::new().stopped(cause);
-    check(stopped(A::Threshold).crossed(), O::Failed, 99);
-    check(stopped(A::Threshold), O::Failed, 99);
-    check(stopped(A::Threshold).crossed().lost(2), O::Invalid, INVALID);
-    check(stopped(A::User), O::Passed, 105);
-    check(stopped(A::User).crossed(), O::Failed, 105);
-    check(stopped(A::User).without_thresholds(), O::NoThresholds, 105);
-    check(stopped(A::User).never_started(), O::Invalid, 105);
-    check(stopped(A::User).lost(1), O::Invalid, 105);
-    check(stopped(A::System), O::Invalid, INVALID);
-    check(stopped(A::System).lost(2), O::Invalid, INVALID);
-    check(stopped(A::Deadline), O::Invalid, INVALID);
+    check(&stopped(A::Threshold).crossed(), O::Failed, 99);
+    check(&stopped(A::Threshold), O::Failed, 99);
+    check(&stopped(A::Threshold).crossed().lost(2), O::Invalid, INVALID);
+    check(&stopped(A::User), O::Passed, 105);
+    check(&stopped(A::User).crossed(), O::Failed, 105);
+    check(&stopped(A::User).without_thresholds(), O::NoThresholds, 105);
+    check(&stopped(A::User).never_started(), O::Invalid, 105);
+    check(&stopped(A::User).lost(1), O::Invalid, 105);
+    check(&stopped(A::System), O::Invalid, INVALID);
+    check(&stopped(A::System).lost(2), O::Invalid, INVALID);
+    check(&stopped(A::Deadline), O::Invalid, INVALID);
 }
 
 #[test]
 fn what_the_script_asks_for() {
     use {AbortCause as A, FailureKind as F, Outcome as O};
     let failed = |kind, exit| Case::new().failed(1, kind, code(exit));
-    check(failed(F::ScriptAborted, 108).stopped(A::Script), O::Failed, 108);
-    check(failed(F::ScriptFailed, 110), O::Failed, 110);
-    check(failed(F::ScriptFailed, 110).crossed(), O::Failed, 110);
-    check(failed(F::ScriptFailed, 110).stopped(A::User), O::Failed, 105);
+    check(&failed(F::ScriptAborted, 108).stopped(A::Script), O::Failed, 108);
+    check(&failed(F::ScriptFailed, 110), O::Failed, 110);
+    check(&failed(F::ScriptFailed, 110).crossed(), O::Failed, 110);
+    check(&failed(F::ScriptFailed, 110).stopped(A::User), O::Failed, 105);
 }
 
 #[test]
 fn what_breaks_before_the_start() {
     use {AbortCause as A, FailureKind as F, Outcome as O};
-    let failed = |kind, exit| Case::new().never_started().failed(0, kind, exit);
-    check(failed(F::K6DidNotStart, code(107)).stopped(A::Script), O::Invalid, 107);
-    check(failed(F::K6DidNotStart, code(104)).stopped(A::System), O::Invalid, 104);
-    check(failed(F::K6DidNotStart, code(255)).stopped(A::System), O::Invalid, INVALID);
-    check(failed(F::Setup, code(107)).stopped(A::Script), O::Invalid, 107);
-    check(failed(F::Setup, code(100)).stopped(A::Script), O::Invalid, 100);
-    check(failed(F::NotLaunched, None).stopped(A::System), O::Invalid, INVALID);
-    check(Case::new().never_started(), O::Invalid, INVALID);
+    let failed = |kind, exit: Option<_>| Case::new().never_started().failed(0, kind, exit);
+    check(&failed(F::K6DidNotStart, Some(code(107))).stopped(A::Script), O::Invalid, 107);
+    check(&failed(F::K6DidNotStart, Some(code(104))).stopped(A::System), O::Invalid, 104);
+    check(&failed(F::K6DidNotStart, Some(code(255))).stopped(A::System), O::Invalid, INVALID);
+    check(&failed(F::Setup, Some(code(107))).stopped(A::Script), O::Invalid, 107);
+    check(&failed(F::Setup, Some(code(100))).stopped(A::Script), O::Invalid, 100);
+    check(&failed(F::NotLaunched, None).stopped(A::System), O::Invalid, INVALID);
+    check(&Case::new().never_started(), O::Invalid, INVALID);
 }
 
 #[test]
 fn what_breaks_later() {
     use {AbortCause as A, FailureKind as F, Outcome as O};
-    let failed = |kind, exit| Case::new().failed(2, kind, exit);
-    check(failed(F::Teardown, code(107)), O::Invalid, 107);
-    check(failed(F::Teardown, code(101)), O::Invalid, 101);
-    check(failed(F::K6Failed, code(109)).stopped(A::System), O::Invalid, 109);
+    let failed = |kind, exit: Option<_>| Case::new().failed(2, kind, exit);
+    check(&failed(F::Teardown, Some(code(107))), O::Invalid, 107);
+    check(&failed(F::Teardown, Some(code(101))), O::Invalid, 101);
+    check(&failed(F::K6Failed, Some(code(109))).stopped(A::System), O::Invalid, 109);
     // Who told it to end?
-    check(failed(F::K6Failed, code(105)).stopped(A::System), O::Invalid, INVALID);
-    check(failed(F::K6Failed, KILLED).stopped(A::System), O::Invalid, INVALID);
-    check(failed(F::K6Hung, None).stopped(A::Deadline), O::Invalid, INVALID);
-    check(failed(F::Store, None).stopped(A::System), O::Invalid, INVALID);
-    check(failed(F::Abandoned, None), O::Invalid, INVALID);
+    check(&failed(F::K6Failed, Some(code(105))).stopped(A::System), O::Invalid, INVALID);
+    check(&failed(F::K6Failed, Some(KILLED)).stopped(A::System), O::Invalid, INVALID);
+    check(&failed(F::K6Hung, None).stopped(A::Deadline), O::Invalid, INVALID);
+    check(&failed(F::Store, None).stopped(A::System), O::Invalid, INVALID);
+    check(&failed(F::Abandoned, None), O::Invalid, INVALID);
 }
 
 #[test]
 fn what_is_missing() {
-    let missing = |change: fn(&mut Case)| check(Case::new().with(change), Outcome::Invalid, INVALID);
+    let missing = |change: fn(&mut Case)| check(&Case::new().with(change), Outcome::Invalid, INVALID);
     missing(|case| case.chunks_missing = [WorkerIndex(1)].into());
     missing(|case| case.unreadable = [((WorkerIndex(1), 1), "damaged".into())].into());
     missing(|case| case.closings_missing = [WorkerIndex(1)].into());
@@ -261,7 +264,7 @@ fn codes(verdict: &Verdict) -> Vec<ReasonCode> {
 
 #[test]
 fn the_root_cause_comes_before_what_followed_it() {
-    let verdict = Case::new().lost(0).failed(2, FailureKind::K6Failed, Some(ProcessExit::Signal(9))).judge();
+    let verdict = Case::new().lost(0).failed(2, FailureKind::K6Failed, KILLED).judge();
     assert_eq!(codes(&verdict), [ReasonCode::WorkerFailed, ReasonCode::WorkerLost]);
     assert_eq!(verdict.reasons[0].message, "worker 3: what went wrong; k6 said: k6's words");
     assert_eq!((verdict.reasons[0].worker, verdict.reasons[1].worker), (Some(3), Some(1)));

@@ -225,3 +225,51 @@ impl Ledger for Faulty<dyn Ledger> {
         self.ledger("latest_runs", "", || self.port.latest_runs(limit)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{
+        clock::run_virtual,
+        contract::{ledger_contract, object_store_contract},
+        ledger::MemoryLedger,
+        store::MemoryStore,
+    };
+
+    #[test]
+    fn without_faults_it_is_the_port_behind_it() {
+        run_virtual(|time| async move {
+            let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::default());
+            object_store_contract(&Faulty::new(store, Arc::default(), time.clone())).await;
+            let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::default());
+            ledger_contract(&Faulty::new(ledger, Arc::default(), time)).await;
+        });
+    }
+
+    /// Puts four objects with one fault: which of them got an answer, and which are there.
+    fn put_four(when: When, fault: Fault) -> (Vec<bool>, usize) {
+        run_virtual(|time| async move {
+            let memory = Arc::new(MemoryStore::default());
+            let faults = Arc::new(Faults::default());
+            faults.add("put", "key", when, fault);
+            let store = Faulty::new(memory.clone() as Arc<dyn ObjectStore>, faults, time.clone());
+            let mut answers = Vec::new();
+            for key in ["key 1", "other", "key 2", "key 3", "key 4"] {
+                answers.push(store.put(key, vec![1]).await.is_ok());
+                time.sleep(Duration::from_secs(1)).await;
+            }
+            (answers, memory.keys_with("").len())
+        })
+    }
+
+    #[test]
+    fn rules_say_which_calls_go_wrong_and_how() {
+        let nth = put_four(When::Nth(2), Fault::Fails);
+        assert_eq!(nth, (vec![true, true, false, true, true], 4));
+        let every = put_four(When::Every(2), Fault::AnswerIsLost);
+        assert_eq!(every, (vec![true, true, false, true, false], 5));
+        let between = When::Between(Duration::from_secs(2), Duration::from_secs(4));
+        assert_eq!(put_four(between, Fault::Fails), (vec![true, true, false, false, true], 3));
+        assert_eq!(put_four(When::Always, Fault::Repeats), (vec![true; 5], 5));
+    }
+}

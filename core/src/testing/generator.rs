@@ -1,5 +1,6 @@
 //! A k6 that does as it is told: a scripted [`LoadGenerator`] with the habits of k6 1.8.
 
+mod life;
 mod process;
 
 use std::{

@@ -17,7 +17,8 @@ use lambdaload_core::{
 };
 
 use crate::{
-    scene::{Scene, Test, codes, reasons, seconds},
+    scene::{Scene, codes, reasons},
+    script::{Test, seconds},
     usual::HOLDS,
 };
 

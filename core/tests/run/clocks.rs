@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lambdaload_core::{testing::generator::Event, verdict::Outcome};
 
-use crate::scene::{Test, seconds, worker};
+use crate::script::{Test, seconds, worker};
 
 const HOUR: i64 = 3_600_000_000;
 

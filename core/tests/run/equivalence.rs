@@ -8,7 +8,7 @@ use lambdaload_core::{
 };
 use proptest::{prelude::*, test_runner::RngSeed};
 
-use crate::scene::Test;
+use crate::script::Test;
 
 const THRESHOLDS: &str = r#"{
     "http_req_duration":["p(95)<80","p(50)>=40.5","avg<55","max<99.5","min>0.25"],

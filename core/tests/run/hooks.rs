@@ -6,7 +6,10 @@ use lambdaload_core::{
     verdict::{Outcome, ReasonCode, Verdict},
 };
 
-use crate::scene::{Scene, Test, codes, seconds};
+use crate::{
+    scene::{Scene, codes},
+    script::{Test, seconds},
+};
 
 fn failing(number_of_seconds: u64, message: &str) -> Hook {
     Hook::Fails(seconds(number_of_seconds), message.to_owned())

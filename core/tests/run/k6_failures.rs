@@ -9,7 +9,10 @@ use lambdaload_core::{
     verdict::{Outcome, ReasonCode, Verdict},
 };
 
-use crate::scene::{Scene, Test, codes, reasons, seconds};
+use crate::{
+    scene::{Scene, codes, reasons},
+    script::{Test, seconds},
+};
 
 /// The verdict is invalid because of a failure of this worker; says what kind.
 fn failure_of(verdict: &Verdict, number: usize) -> FailureKind {

@@ -13,7 +13,8 @@ use lambdaload_core::{
 };
 
 use crate::{
-    scene::{Test, codes, reasons, seconds, worker},
+    scene::{codes, reasons},
+    script::{Test, seconds, worker},
     usual::HOLDS,
 };
 

@@ -11,7 +11,8 @@ use lambdaload_core::{
 };
 
 use crate::{
-    scene::{Scene, Test, codes, seconds},
+    scene::{Scene, codes},
+    script::{Test, seconds},
     usual::HOLDS,
 };
 

@@ -9,7 +9,10 @@ use lambdaload_core::{
     verdict::{Outcome, ReasonCode},
 };
 
-use crate::scene::{Test, codes, reasons, seconds, worker};
+use crate::{
+    scene::{codes, reasons},
+    script::{Test, seconds, worker},
+};
 
 #[test]
 fn a_worker_that_falls_silent_is_lost_and_the_others_are_stopped() {

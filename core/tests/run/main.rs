@@ -13,6 +13,7 @@ mod ledger_faults;
 mod losses;
 mod repetition;
 mod scene;
+mod script;
 mod stops;
 mod store_faults;
 mod usual;

@@ -9,7 +9,8 @@ use lambdaload_core::{
 };
 
 use crate::{
-    scene::{Scene, Test, seconds, worker},
+    scene::Scene,
+    script::{Test, seconds, worker},
     usual::HOLDS,
 };
 

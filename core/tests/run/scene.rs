@@ -22,94 +22,17 @@ use lambdaload_core::{
         work::WorkPorts,
     },
     testing::{
-        clock::{Task, VirtualTime, run_virtual},
+        clock::{Task, VirtualTime},
         faulty::{Faults, Faulty},
-        fleet::{Launch, VirtualFleet},
-        generator::{Event, K6Script, ScriptedK6},
+        fleet::VirtualFleet,
+        generator::{Event, ScriptedK6},
         ledger::MemoryLedger,
         store::MemoryStore,
     },
     verdict::{Reason, ReasonCode, Verdict},
 };
 
-/// Seconds of virtual time.
-pub(crate) const fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-/// The worker that people call so.
-pub(crate) const fn worker(number: u32) -> WorkerIndex {
-    WorkerIndex(number - 1)
-}
-
-/// What a script does to make traffic: ten requests a second, of which the slowest take 100 ms.
-pub(crate) fn traffic(mut script: K6Script) -> K6Script {
-    for tenth in 0..100_u32 {
-        let at = Duration::from_millis(u64::from(tenth) * 100 + 50);
-        let tags = format!(r#"{{"name":"page {}","status":"200","expected_response":"true"}}"#, tenth % 3);
-        script = script
-            .sample(at, "http_reqs", 1.0, &tags)
-            .sample(at, "http_req_duration", f64::from(tenth + 1), &tags)
-            .sample(at, "http_req_failed", 0.0, &tags)
-            .sample(at, "iterations", 1.0, "{}");
-    }
-    script
-}
-
-/// What is to be run, and what is wrong with the world.
-pub(crate) struct Test {
-    /// What each worker's k6 does.
-    pub(crate) scripts: Vec<K6Script>,
-    /// The script's thresholds as JSON.
-    pub(crate) thresholds: &'static str,
-    /// How long the scenarios last by their options.
-    pub(crate) duration: Duration,
-    /// Launches that go otherwise.
-    pub(crate) launches: Vec<(WorkerIndex, Launch)>,
-    /// Whether the fleet knows nothing of workers that have gone.
-    pub(crate) blind: bool,
-    /// Whether the ledger's first answers are out of date.
-    pub(crate) stale: bool,
-    /// Microseconds by which the clocks of workers are fast.
-    pub(crate) fast_clocks: BTreeMap<WorkerIndex, i64>,
-}
-
-impl Test {
-    /// A run of so many workers, in which nothing goes wrong, without thresholds.
-    pub(crate) fn of(workers: usize) -> Self {
-        Self {
-            scripts: vec![traffic(K6Script::default()); workers],
-            thresholds: "{}",
-            duration: seconds(10),
-            launches: Vec::new(),
-            blind: false,
-            stale: false,
-            fast_clocks: BTreeMap::new(),
-        }
-    }
-
-    /// Changes what one worker's k6 does.
-    pub(crate) fn with(mut self, number: usize, change: impl FnOnce(&mut K6Script)) -> Self {
-        change(&mut self.scripts[number - 1]);
-        self
-    }
-
-    /// Lets a launch go otherwise.
-    pub(crate) fn with_launch(mut self, number: u32, launch: Launch) -> Self {
-        self.launches.push((worker(number), launch));
-        self
-    }
-
-    /// Plays a scene of this test in virtual time.
-    pub(crate) fn play<T>(self, scene: impl AsyncFnOnce(&Scene) -> T) -> T {
-        run_virtual(|time| async move { scene(&Scene::new(self, &time)).await })
-    }
-
-    /// Runs to the verdict, and until all workers have left.
-    pub(crate) fn verdict(self) -> Verdict {
-        self.play(async |scene| scene.verdict().await)
-    }
-}
+use crate::script::{Test, worker};
 
 /// The faults of whoever has these ports.
 #[derive(Clone, Default)]
@@ -142,7 +65,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    fn new(test: Test, time: &VirtualTime) -> Self {
+    pub(crate) fn new(test: Test, time: &VirtualTime) -> Self {
         let store = Arc::new(MemoryStore::default());
         let ledger = Arc::new(if test.stale { MemoryLedger::stale() } else { MemoryLedger::default() });
         let options = format!(

@@ -14,7 +14,8 @@ use lambdaload_core::{
 };
 
 use crate::{
-    scene::{Scene, Test, codes, reasons, seconds, worker},
+    scene::{Scene, codes, reasons},
+    script::{Test, seconds, worker},
     usual::HOLDS,
 };
 

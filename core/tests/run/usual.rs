@@ -18,7 +18,10 @@ use lambdaload_core::{
     verdict::{Outcome, ReasonCode, Values},
 };
 
-use crate::scene::{Test, codes, seconds, worker};
+use crate::{
+    scene::codes,
+    script::{Test, seconds, worker},
+};
 
 pub(crate) const HOLDS: &str = r#"{"http_req_duration":["p(95)<99"],"http_reqs":["count>399"]}"#;
 const DOES_NOT_HOLD: &str = r#"{"http_req_duration":["p(95)<90"],"http_reqs":["count>399"]}"#;

@@ -1,7 +1,6 @@
-//! One simulated k6 process: what has happened up to now follows from its script and from what it was asked to do.
+//! The process of one simulated k6, and its two ends.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
@@ -14,18 +13,16 @@ use futures::future::{self, Either};
 use crate::{
     ids::WorkerIndex,
     k6::exit::{ProcessExit, code},
-    ports::{GeneratorControl, GeneratorError, GeneratorPhase, HookError, SampleStream, Timestamp},
+    ports::{GeneratorControl, GeneratorError, GeneratorPhase, HookError, SampleStream},
     testing::{
         clock::VirtualTime,
-        generator::{Event, Hook, Journal, K6Script, Moment, SampleLine, ScriptEnd, ScriptedK6},
+        generator::{
+            Event, Hook, K6Script, ScriptedK6,
+            life::{Life, gone},
+        },
     },
+    timestamp::Timestamp,
 };
-
-/// k6 hands its samples to its outputs so often; a k6 that is killed takes with it what came since.
-const FLUSH: Duration = Duration::from_millis(200);
-
-/// k6 writes its VUs so often, from its start on.
-const GAUGES: Duration = Duration::from_secs(1);
 
 /// How much of the output is read at a time: lines are torn apart.
 const PIECE: usize = 997;
@@ -43,32 +40,6 @@ struct Control(Process);
 /// The end that reads from it.
 struct Output(Process);
 
-struct Life {
-    script: K6Script,
-    index: WorkerIndex,
-    linger: bool,
-    journal: Journal,
-    /// Its clock on the wall when virtual time began.
-    wall_zero: Timestamp,
-    started_at: Duration,
-    resumed_at: Option<Duration>,
-    ended_at: Option<Duration>,
-    /// Whether its iterations were ended before their time.
-    cut_short: bool,
-    interrupted: bool,
-    exit_code: i32,
-    exit: Option<ProcessExit>,
-    next_gauges: Duration,
-    /// Lines that are not written yet, by the moment they come up.
-    lines: VecDeque<(Duration, String)>,
-    /// What is written and not read yet.
-    written: Vec<u8>,
-    log: Vec<String>,
-    /// How often something was asked of it.
-    changes: u64,
-    wakers: Vec<Waker>,
-}
-
 impl Process {
     /// Starts it, and returns its two ends.
     pub(super) fn start(
@@ -78,27 +49,8 @@ impl Process {
         linger: bool,
     ) -> (Box<dyn GeneratorControl>, Box<dyn SampleStream>) {
         let now = k6.time.elapsed();
-        let life = Life {
-            index,
-            linger,
-            journal: Arc::clone(&k6.journal),
-            wall_zero: Timestamp(k6.clock.now().0 - Timestamp(0).plus(now).0),
-            started_at: now,
-            resumed_at: None,
-            ended_at: None,
-            cut_short: false,
-            interrupted: false,
-            exit_code: script.end.exit_code(),
-            exit: None,
-            next_gauges: now,
-            lines: VecDeque::new(),
-            written: Vec::new(),
-            log: Vec::new(),
-            changes: 0,
-            wakers: Vec::new(),
-            script,
-        };
-        life.note(now, Event::Started);
+        let wall_zero = Timestamp(k6.clock.now().0 - Timestamp(0).plus(now).0);
+        let life = Life::begin(script, index, linger, Arc::clone(&k6.journal), wall_zero, now);
         let process = Self { time: k6.time.clone(), life: Arc::new(Mutex::new(life)) };
         (Box::new(Control(process.clone())), Box::new(Output(process)))
     }
@@ -180,143 +132,6 @@ impl Process {
         }
         self.change(|life, now| life.write_sample(now, "data_sent", 1.0, &format!(r#"{{"group":"{group}"}}"#)));
         outcome
-    }
-}
-
-impl Life {
-    fn note(&self, at: Duration, event: Event) {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner).push((at, self.index, event));
-    }
-
-    fn alive(&self, operation: &'static str) -> Result<(), GeneratorError> {
-        if self.exit.is_some() { Err(gone(operation)) } else { Ok(()) }
-    }
-
-    fn phase(&self, now: Duration) -> GeneratorPhase {
-        let is_ready = now.saturating_sub(self.started_at) >= self.script.ready_after;
-        match (self.ended_at, self.resumed_at) {
-            (Some(_), _) if self.cut_short => GeneratorPhase::Interrupted,
-            (Some(_), _) => GeneratorPhase::Ended,
-            (None, Some(_)) => GeneratorPhase::Running,
-            (None, None) if is_ready => GeneratorPhase::Paused,
-            (None, None) => GeneratorPhase::Starting,
-        }
-    }
-
-    /// When something will happen by itself.
-    fn next_event(&self) -> Option<Duration> {
-        if self.exit.is_some() {
-            return None;
-        }
-        let flush = self.lines.front().map(|(due, _)| self.flushed_at(*due));
-        let gauges = Some(self.next_gauges).filter(|_| self.ended_at.is_none());
-        [flush, gauges, self.end_of_iterations(), self.death()].into_iter().flatten().min()
-    }
-
-    fn live_until(&mut self, now: Duration) {
-        while let Some(at) = self.next_event().filter(|at| *at <= now) {
-            if self.death() == Some(at) {
-                let death = self.script.death.take();
-                if let Some(death) = death {
-                    self.log.extend(Some(death.log).filter(|line| !line.is_empty()));
-                    self.die(at, death.exit);
-                }
-            } else if self.end_of_iterations() == Some(at) {
-                self.cut_short = self.script.end == ScriptEnd::Abort;
-                self.end(at);
-            } else if self.next_gauges == at {
-                let vus = if self.resumed_at.is_some() { self.script.vus } else { 0 };
-                self.write_sample(at, "vus", f64::from(vus), "{}");
-                self.write_sample(at, "vus_max", f64::from(self.script.vus), "{}");
-                self.next_gauges = at + GAUGES;
-            } else {
-                self.flush(at);
-            }
-            self.settle(at);
-        }
-    }
-
-    fn death(&self) -> Option<Duration> {
-        let (from, after) = match self.script.death.as_ref()?.moment {
-            Moment::Started(after) => (self.started_at, after),
-            Moment::Resumed(after) => (self.resumed_at?, after),
-            Moment::Ended(after) => (self.ended_at?, after),
-        };
-        from.checked_add(after)
-    }
-
-    fn end_of_iterations(&self) -> Option<Duration> {
-        if self.ended_at.is_some() { None } else { self.resumed_at?.checked_add(self.script.lasts) }
-    }
-
-    fn end(&mut self, at: Duration) {
-        self.ended_at = Some(at);
-        self.lines.retain(|(due, _)| *due <= at);
-        self.note(at, Event::IterationsEnded);
-    }
-
-    /// Ends iterations and process if what was asked of it, or its own end, says so.
-    fn settle(&mut self, at: Duration) {
-        if self.exit.is_some() {
-            return;
-        }
-        let interrupted = self.interrupted && !self.script.ignores_interrupt;
-        if interrupted && self.ended_at.is_none() {
-            self.exit_code = code::EXTERNAL_ABORT;
-            self.cut_short = true;
-            self.end(at);
-        }
-        if self.ended_at.is_some() && (interrupted || !self.linger) && !self.script.hangs_at_exit {
-            self.die(at, ProcessExit::Code(self.exit_code));
-        }
-    }
-
-    fn die(&mut self, at: Duration, exit: ProcessExit) {
-        if let ProcessExit::Code(_) = exit {
-            self.lines.retain(|(due, _)| *due <= at);
-            while let Some((_, line)) = self.lines.pop_front() {
-                self.written.extend_from_slice(line.as_bytes());
-            }
-        } else if let Some((_, line)) = self.lines.pop_front().filter(|_| self.script.is_cut_when_killed) {
-            self.written.extend_from_slice(&line.as_bytes()[..line.len() / 2]);
-        }
-        self.exit = Some(exit);
-        self.note(at, Event::Exited(exit));
-    }
-
-    fn flushed_at(&self, due: Duration) -> Duration {
-        let flushes = due.saturating_sub(self.started_at).as_nanos().div_ceil(FLUSH.as_nanos());
-        self.started_at + FLUSH * u32::try_from(flushes).unwrap_or(u32::MAX)
-    }
-
-    fn flush(&mut self, at: Duration) {
-        while let Some((_, line)) = self.lines.pop_front_if(|(due, _)| *due <= at) {
-            self.written.extend_from_slice(line.as_bytes());
-        }
-    }
-
-    fn write_sample(&mut self, at: Duration, metric: &str, value: f64, tags: &str) {
-        let time = rfc3339(self.wall_zero.plus(at));
-        let line = format!(
-            "{{\"metric\":\"{metric}\",\"type\":\"Point\",\"data\":{{\"time\":\"{time}\",\"value\":{value},\"tags\":{tags}}}}}\n"
-        );
-        self.write_line(at, line);
-    }
-
-    fn write_line(&mut self, at: Duration, line: String) {
-        let place = self.lines.partition_point(|(due, _)| *due <= at);
-        self.lines.insert(place, (at, line));
-    }
-
-    fn resume(&mut self, now: Duration) {
-        self.note(now, Event::Resumed);
-        self.resumed_at = Some(now);
-        for (after, sample) in std::mem::take(&mut self.script.samples) {
-            match sample {
-                SampleLine::Sample { metric, value, tags } => self.write_sample(now + after, &metric, value, &tags),
-                SampleLine::Raw(line) => self.write_line(now + after, line + "\n"),
-            }
-        }
     }
 }
 
@@ -419,14 +234,84 @@ impl SampleStream for Output {
     }
 }
 
-fn gone(operation: &'static str) -> GeneratorError {
-    GeneratorError::Process { operation, cause: "k6 has ended".into() }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ports::{Generator, GeneratorSpec, LoadGenerator},
+        segment::Segment,
+        testing::clock::run_virtual,
+    };
 
-/// A time on the day on which virtual time begins, as k6 writes it.
-fn rfc3339(at: Timestamp) -> String {
-    const DAY_MICROS: i64 = 86_400_000_000;
-    let micros = at.0.rem_euclid(DAY_MICROS);
-    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    format!("2026-11-22T{:02}:{:02}:{:02}.{fraction:06}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    /// Lets a k6 run for 4.15 seconds, or wait if it is not resumed, and then something happen to it. Returns how it ended
+    /// and how many of its ten iterations a second it told of.
+    fn play(
+        linger: bool,
+        resumed: bool,
+        act: impl AsyncFnOnce(&dyn GeneratorControl, &VirtualTime),
+    ) -> (ProcessExit, usize) {
+        run_virtual(|time| async move {
+            let script = (1..100_u32).fold(K6Script::default(), |script, tenth| {
+                script.sample(Duration::from_millis(u64::from(tenth) * 100), "iterations", 1.0, "{}")
+            });
+            let k6 = ScriptedK6::new(&time, vec![script], "{}");
+            let segment = Segment::new(WorkerIndex(0), 1).expect("the only one");
+            let Generator { control, mut samples } =
+                k6.start(GeneratorSpec { archive: Vec::new(), segment, rps: None, linger }).await.expect("starts");
+            time.sleep(Duration::from_secs(1)).await;
+            if resumed {
+                control.resume().await.expect("resumes");
+            }
+            time.sleep(Duration::from_millis(4_150)).await;
+            act(&*control, &time).await;
+            let (mut output, mut piece) = (Vec::new(), Vec::new());
+            while samples.next(&mut piece).await.expect("reads").is_some() {
+                output.extend_from_slice(&piece);
+            }
+            let output = String::from_utf8(output).expect("text");
+            (control.exited().await, output.lines().filter(|line| line.contains("iterations")).count())
+        })
+    }
+
+    #[test]
+    fn it_ends_by_itself_unless_it_lingers() {
+        assert_eq!(play(false, true, async |_, _| {}), (ProcessExit::Code(0), 99));
+        let lingering = play(true, true, async |control, time| {
+            time.sleep(Duration::from_mins(1)).await;
+            assert_eq!(control.phase().await.expect("answers"), GeneratorPhase::Ended);
+            control.interrupt();
+        });
+        assert_eq!(lingering, (ProcessExit::Code(0), 99));
+    }
+
+    #[test]
+    fn interrupted_it_ends_at_once_and_writes_what_it_has() {
+        let interrupt = async |control: &dyn GeneratorControl, _: &VirtualTime| {
+            control.interrupt();
+            control.interrupt();
+        };
+        assert_eq!(play(false, true, interrupt), (ProcessExit::Code(105), 41));
+        assert_eq!(play(true, true, interrupt), (ProcessExit::Code(105), 41));
+        assert_eq!(play(false, false, interrupt), (ProcessExit::Code(105), 0));
+    }
+
+    #[test]
+    fn stopped_through_rest_it_lingers_if_it_should() {
+        let stopped = play(false, true, async |control, _| control.stop_iterations().await.expect("stops"));
+        assert_eq!(stopped, (ProcessExit::Code(103), 41));
+        let lingering = play(true, true, async |control, time| {
+            control.stop_iterations().await.expect("stops");
+            time.sleep(Duration::from_mins(1)).await;
+            assert_eq!(control.phase().await.expect("answers"), GeneratorPhase::Interrupted);
+            control.teardown().await.expect("runs");
+            control.interrupt();
+        });
+        assert_eq!(lingering, (ProcessExit::Code(103), 41));
+    }
+
+    #[test]
+    fn killed_it_takes_with_it_what_it_had_not_written() {
+        // It writes five times a second.
+        assert_eq!(play(true, true, async |control, _| control.kill()), (ProcessExit::Signal(9), 40));
+    }
 }
