@@ -40,7 +40,7 @@ pub enum When {
     Always,
     /// With this one, counted from 1.
     Nth(u32),
-    /// With every so manieth.
+    /// With those whose number, counted from 1, is a multiple of this.
     Every(u32),
     /// With those between two moments of virtual time.
     Between(Duration, Duration),
