@@ -21,7 +21,12 @@ fn invalid(folder: &Folder, said: &Said, code: i32) -> String {
 }
 
 fn steady(folder: &Folder) -> Running {
-    let running = folder.spawn(&["run", &fixture("steady.js").display().to_string(), "--workers", "3"]);
+    steady_for(folder, "60s")
+}
+
+fn steady_for(folder: &Folder, duration: &str) -> Running {
+    let (script, duration) = (fixture("steady.js").display().to_string(), format!("DURATION={duration}"));
+    let running = folder.spawn(&["run", &script, "--workers", "3", "-e", &duration]);
     running.wait_for("three k6 that run", |running| (k6s(running).len() == 3 && samples(folder)? > 0).then_some(())).0
 }
 
@@ -49,6 +54,18 @@ fn a_k6_that_is_killed() {
     let reasons = invalid(&folder, &running.wait(), 96);
     assert!(reasons.contains("killed by signal 9"), "{reasons}");
     assert!(reasons.contains("worker "), "{reasons}");
+}
+
+/// Its worker lives and says so, so only the deadline of the run can tell.
+#[test]
+fn a_k6_that_hangs_is_ended_and_named() {
+    let folder = Folder::new();
+    let running = steady_for(&folder, "8s");
+    let hung = k6s(&running)[1];
+    signal(hung, "STOP");
+    let reasons = invalid(&folder, &running.wait(), 96);
+    assert!(reasons.contains("did not end within"), "{reasons}");
+    wait_for("the k6 that hung to be gone", || (!is_alive(hung)).then_some(()));
 }
 
 #[test]
