@@ -110,6 +110,29 @@ fn an_exception_in_setup_is_107_and_nothing_runs() {
 }
 
 #[test]
+fn an_exception_that_speaks_of_time_is_still_107() {
+    let script = format!(
+        "export const options = {{ {OPTIONS} }};
+        export function setup() {{ throw new Error('the login timed out'); }}
+        export default () => {{}};"
+    );
+    assert_eq!(run(&script, &[]).1.code, Some(107));
+}
+
+#[test]
+fn test_abort_in_setup_is_108() {
+    let script = format!(
+        "import exec from 'k6/execution';
+        export const options = {{ {OPTIONS} }};
+        export function setup() {{ exec.test.abort('not today'); }}
+        export default () => {{}};"
+    );
+    let (folder, said) = run(&script, &[]);
+    assert_eq!(said.code, Some(108), "{said:#?}");
+    assert!(folder.verdict()["reasons"][0]["message"].as_str().expect("a reason").contains("not today"));
+}
+
+#[test]
 fn a_setup_that_takes_too_long_is_100() {
     let script = format!(
         "import {{ sleep }} from 'k6';

@@ -252,6 +252,8 @@ fn judge_exit(
         ProcessExit::Code(code::SCRIPT_ABORTED) => fail(FailureKind::ScriptAborted),
         ProcessExit::Code(code::MARKED_AS_FAILED) => fail(FailureKind::ScriptFailed),
         ProcessExit::Code(code::EXTERNAL_ABORT | code::STOPPED_BY_REST) if stopped || interrupted => Ok(()),
+        // Interrupted before it could listen for interrupts.
+        ProcessExit::Signal(2) if stopped => Ok(()),
         ProcessExit::Signal(9) if shared.is_killed_on_purpose() => Ok(()),
         _ => fail(FailureKind::K6Failed),
     }

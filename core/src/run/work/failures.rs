@@ -54,10 +54,12 @@ pub(super) fn hook_failure(
     control: &dyn GeneratorControl,
 ) -> Failure {
     let exit = match error {
-        HookError::Script(message) if message.contains("timed out") => Some(match kind {
+        // k6's own words; an exception of the script may speak of time too.
+        HookError::Script(message) if message.contains("() execution timed out after") => Some(match kind {
             FailureKind::Teardown => code::TEARDOWN_TIMEOUT,
             _ => code::SETUP_TIMEOUT,
         }),
+        HookError::Script(message) if message.starts_with("test aborted") => Some(code::SCRIPT_ABORTED),
         HookError::Script(_) => Some(code::SCRIPT_EXCEPTION),
         HookError::Generator(_) => None,
     };
