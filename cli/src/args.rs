@@ -89,6 +89,9 @@ pub(crate) struct TestArgs {
     /// [env: LAMBDALOAD_WORKERS] [default: auto]
     #[arg(long, visible_aliases = ["count", "parallelism"], value_name = "N|auto", value_parser = parse_workers)]
     pub(crate) workers: Option<Workers>,
+    /// Least number of workers: losing others does not end the run, and the verdict says so [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) min_workers: Option<u32>,
     /// A variable for the script's __ENV; `-e KEY` takes the value from the environment (repeatable)
     #[arg(short = 'e', long = "env", value_name = "KEY=VALUE")]
     pub(crate) env: Vec<String>,

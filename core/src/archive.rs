@@ -108,6 +108,27 @@ impl Archive {
     }
 }
 
+/// Whether a word stands in any of the archive's scripts and files. What a script exports must be spelled there. An
+/// archive that cannot be read may have it.
+pub fn mentions(tar: &[u8], word: &[u8]) -> bool {
+    let search = || -> std::io::Result<bool> {
+        for entry in tar::Archive::new(tar).entries()? {
+            let mut entry = entry?;
+            // k6 spells out options there that nobody has set.
+            if *entry.path_bytes() == *b"metadata.json" {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            if memchr::memmem::find(&bytes, word).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    search().unwrap_or(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +156,15 @@ mod tests {
         assert_eq!(first, later);
         assert_ne!(first.hash, other.hash);
         assert_eq!((first.files, first.filename.as_str()), (1, "file:///a.js"));
+    }
+
+    #[test]
+    fn a_word_is_found_in_scripts_and_not_in_what_k6_adds() {
+        let options = br#"{"type":"js","filename":"file:///a.js","options":{"teardownTimeout":null}}"#;
+        let archive = |script: &[u8]| tar(&[("metadata.json", options), ("data", script)], 1);
+        assert!(mentions(&archive(b"export function teardown() {}"), b"teardown"));
+        assert!(!mentions(&archive(b"export default function () {}"), b"teardown"));
+        assert!(mentions(b"no tar", b"teardown"));
     }
 
     #[test]

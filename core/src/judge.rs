@@ -5,19 +5,25 @@
 
 mod doubts;
 
-use std::{collections::BTreeMap, time::Duration};
+pub(crate) use doubts::teardown_is_due;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     aggregate::Aggregate,
     closing::Closing,
     histogram::RELATIVE_ERROR,
     ids::WorkerIndex,
-    judge::doubts::{doubts, is_doubt},
+    judge::doubts::{accepted_losses, doubts, is_doubt},
     k6::exit::{ProcessExit, code},
     lifecycle::{AbortCause, Phase, RunState},
+    losses::borne,
     number::Number,
     plan::{Plan, words},
-    records::{Failure, RunRecord, WorkerPhase, WorkerRecord},
+    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     run::aggregate::skew_p99_ms,
     timestamp::Timestamp,
     verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
@@ -59,7 +65,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let samples = aggregate.conservation(evidence.closings);
     let thresholds = threshold_results(plan, aggregate, duration, evidence.first_crossed);
 
-    let mut reasons = doubts(evidence, &samples);
+    let accepted = accepted(evidence);
+    let mut reasons = doubts(evidence, &accepted, &samples);
     let nothing_ran = started_at.is_none();
     let invalid = nothing_ran || !reasons.is_empty();
     reasons.extend(script_reason(evidence));
@@ -70,6 +77,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     if !nothing_ran {
         reasons.extend(threshold_reasons(evidence, &thresholds));
     }
+
+    reasons.extend(accepted_losses(evidence, &accepted));
 
     let has = |code| reasons.iter().any(|r: &Reason| r.code == code);
     let outcome = match (has(ReasonCode::Script), has(ReasonCode::ThresholdCrossed)) {
@@ -90,11 +99,12 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         k6_version: plan.k6_version,
         outcome,
         status: RunState { phase: Phase::Concluded, abort: run.state.abort.clone() }.status(),
-        exit_code: exit_code(evidence, outcome),
+        exit_code: exit_code(evidence, &accepted, outcome),
         reasons,
         abort: run.state.abort.clone(),
         thresholds,
         planned_workers: plan.workers,
+        min_workers: plan.min_workers,
         workers: worker_results(evidence),
         start_skew_p99_ms: skew_p99_ms(evidence.workers.iter().filter_map(|w| w.skew_micros)),
         samples,
@@ -132,6 +142,26 @@ pub fn threshold_results(
         }
     });
     results.collect()
+}
+
+/// The workers whose loss `--min-workers` accepts. The measurement is then believed without them, and the verdict says so.
+fn accepted(evidence: &Evidence<'_>) -> BTreeSet<WorkerIndex> {
+    let run = evidence.run;
+    // A run that was stopped for one of them is not whole, whoever is accepted.
+    if run.state.abort.as_ref().is_some_and(|a| matches!(a.cause, AbortCause::System | AbortCause::Deadline)) {
+        return BTreeSet::new();
+    }
+    let plan = &run.plan;
+    let failed = evidence.workers.iter().filter_map(|w| Some((w.index, w.failure.as_ref()?)));
+    let lost = evidence.lost.iter().map(|(index, failure)| (*index, failure));
+    // Without the substitute: what it was to do is not borne by having many workers.
+    let fallen: Vec<_> = failed
+        .filter(|(_, failure)| failure.kind != FailureKind::ScriptFailed)
+        .chain(lost)
+        .filter(|(index, _)| *index != plan.substitute())
+        .collect();
+    let is_set_up = evidence.workers.iter().any(|w| w.index.is_first() && w.set_up);
+    borne(plan, &fallen, is_set_up).unwrap_or_default()
 }
 
 /// Whether a failure is an exception in the script.
@@ -192,8 +222,9 @@ fn reason(code: ReasonCode, message: String, next_step: Option<&str>) -> Reason 
 }
 
 /// k6's code where k6 has one for what happened first, lambdaload's own for what k6 cannot know.
-fn exit_code(evidence: &Evidence<'_>, outcome: Outcome) -> i32 {
-    let failures = || evidence.workers.iter().filter_map(|w| w.failure.as_ref());
+fn exit_code(evidence: &Evidence<'_>, accepted: &BTreeSet<WorkerIndex>, outcome: Outcome) -> i32 {
+    let counted = evidence.workers.iter().filter(|w| !accepted.contains(&w.index));
+    let failures = || counted.clone().filter_map(|w| w.failure.as_ref());
     let k6_code = |failure: &Failure| match failure.exit {
         // What k6 says when it is told to stop is no cause.
         Some(ProcessExit::Code(code @ (97..=102 | 104 | 106..=110))) => Some(code),

@@ -13,6 +13,7 @@ pub mod judge;
 pub mod k6;
 pub mod lifecycle;
 pub mod live;
+mod losses;
 mod millis;
 pub mod number;
 pub mod plan;

@@ -189,8 +189,8 @@ fn words_of(exit: ProcessExit, log: &[String]) -> String {
 pub struct GeneratorSpec {
     /// The bytes of the archive.
     pub archive: Vec<u8>,
-    /// The segment.
-    pub segment: Segment,
+    /// The segment; none for a k6 that has no part of the work and only runs `teardown()`.
+    pub segment: Option<Segment>,
     /// Whether it stays after its iterations until it is told to stop, so that `teardown()` can be run.
     pub linger: bool,
     /// HTTP requests per second at most; `None` for no limit.

@@ -1,5 +1,7 @@
 //! What the ledger keeps: a record per run and a record per worker.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +28,13 @@ pub struct RunRecord {
     pub plan: Plan,
     /// The common start T0, by wall clock; written once.
     pub start_at: Option<Timestamp>,
-    /// When the aggregator asked the first worker to run `teardown()`.
-    pub teardown_wanted: bool,
+    /// Whom the aggregator has asked to run `teardown()`: the first worker, or its substitute
+    /// ([`Plan::substitute`]) if that is gone.
+    pub teardown_by: Option<WorkerIndex>,
+    /// Who has begun to run `teardown()`. Of all who might, the one that could write its name here does.
+    pub teardown_begun: Option<WorkerIndex>,
+    /// Workers that the run goes on without, because `--min-workers` bears their loss. They leave when they see it.
+    pub left_out: BTreeSet<WorkerIndex>,
     /// Changes as long as the aggregator lives. Workers compare it with what they saw before, never with a clock.
     pub aggregator_beat: u64,
 }
@@ -45,6 +52,8 @@ pub struct WorkerRecord {
     pub phase: WorkerPhase,
     /// Grows by one with every renewal of the lease; the aggregator compares it with what it saw before.
     pub beat: u64,
+    /// Whether `setup()` has run here, and its data is in the store; of the first worker only.
+    pub set_up: bool,
     /// The sequence number of the last chunk that is in the store; 0 for none.
     pub chunks: u32,
     /// The worker's clock less T0 at the moment its k6 was resumed, in microseconds.
@@ -106,12 +115,30 @@ pub enum FailureKind {
     K6Hung,
     /// The worker could not reach the store or the ledger.
     Store,
-    /// The worker found no sign of its aggregator for too long, and stopped.
+    /// The worker found no sign of its aggregator for too long, or the run went on without it, and stopped.
     Abandoned,
     /// The worker stopped giving signs of life.
     Lost,
     /// The worker could not be launched.
     NotLaunched,
+}
+
+impl RunRecord {
+    /// A run that is about to be recorded.
+    pub fn new(id: RunId, created_at: Timestamp, plan: Plan) -> Self {
+        Self {
+            id,
+            version: 1,
+            created_at,
+            state: RunState::new(),
+            plan,
+            start_at: None,
+            teardown_by: None,
+            teardown_begun: None,
+            left_out: BTreeSet::new(),
+            aggregator_beat: 0,
+        }
+    }
 }
 
 impl WorkerRecord {
@@ -123,6 +150,7 @@ impl WorkerRecord {
             attempt,
             phase: WorkerPhase::Claimed,
             beat: 0,
+            set_up: false,
             chunks: 0,
             skew_micros: None,
             resumed_at: None,

@@ -57,6 +57,9 @@ pub struct Verdict {
     pub thresholds: Vec<ThresholdResult>,
     /// Workers that were planned.
     pub planned_workers: u32,
+    /// Workers without which the measurement would not have been believed: all, or `--min-workers`.
+    #[serde(default)]
+    pub min_workers: u32,
     /// Each worker that was heard of.
     pub workers: Vec<WorkerResult>,
     /// 99th percentile over workers of how far each real start was from T0, in milliseconds; of up to 100 workers the
@@ -134,6 +137,10 @@ pub enum ReasonCode {
     WorkerFailed,
     /// A worker could not be launched.
     WorkerNotLaunched,
+    /// `setup()` was run and `teardown()` was not.
+    TeardownMissing,
+    /// A worker was lost, which `--min-workers` accepts.
+    LossAccepted,
     /// Samples that a worker read are missing from the merged result.
     SamplesMissing,
     /// k6 wrote lines that could not be read.

@@ -111,7 +111,7 @@ async fn segments_deal_out_all_work_once() {
     let tar = archive(&k6, script).await;
     let worker = async |index| {
         let segment = Segment::new(WorkerIndex(index), 3).unwrap();
-        let spec = GeneratorSpec { archive: tar.clone(), segment, linger: false, rps: None };
+        let spec = GeneratorSpec { archive: tar.clone(), segment: Some(segment), linger: false, rps: None };
         let Generator { control, mut samples } = k6.start(spec).await.unwrap();
         reach(&*control, GeneratorPhase::Paused).await;
         control.resume().await.unwrap();

@@ -67,6 +67,7 @@ fn request(settings: &TestSettings) -> Request {
         note: settings.note.clone(),
         tags: settings.tags.clone(),
         workers: settings.workers,
+        min_workers: settings.min_workers,
         no_thresholds: settings.no_thresholds,
         trend_stats: settings.trend_stats.clone(),
         time_unit: settings.time_unit,

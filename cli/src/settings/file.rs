@@ -27,6 +27,8 @@ pub(crate) struct FileSettings {
     /// See `--workers`.
     #[serde(deserialize_with = "workers")]
     pub(crate) workers: Option<Workers>,
+    /// See `--min-workers`.
+    pub(crate) min_workers: Option<u32>,
     /// See `--name`.
     pub(crate) name: Option<String>,
     /// See `--note`.

@@ -38,6 +38,8 @@ pub(crate) struct TestSettings {
     pub(crate) tags: BTreeMap<String, String>,
     /// How many workers.
     pub(crate) workers: Workers,
+    /// Least number of workers; none needs them all.
+    pub(crate) min_workers: Option<u32>,
     /// Name of the test; none takes the script's.
     pub(crate) name: Option<String>,
     /// What is special about the run; none takes the script's.
@@ -108,6 +110,7 @@ impl Sources {
             env,
             tags,
             workers: workers.or(self.file.workers).unwrap_or(Workers::Auto),
+            min_workers: args.min_workers.or(self.file.min_workers),
             name: args.name.or_else(|| self.text(environment::NAME)).or_else(|| self.file.name.clone()),
             note: args.note.or_else(|| self.text(environment::NOTE)).or_else(|| self.file.note.clone()),
             k6: self.k6(args.k6),

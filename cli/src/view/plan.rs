@@ -124,7 +124,10 @@ fn workers(plan: &Plan) -> Vec<String> {
         line += &format!(", {rates}");
     }
     let reason = plan.workers_reason.as_ref().map(|reason| format!("why {}: {reason}", plan.workers));
-    std::iter::once(line).chain(reason).collect()
+    let (ready, least) = (words(plan.deadlines.ready), plan.min_workers);
+    let accepts = (least < plan.workers)
+        .then(|| format!("after {ready} the run starts with {least} or more; losing others later is accepted, too"));
+    std::iter::once(line).chain(reason).chain(accepts).collect()
 }
 
 /// With equal segments the first worker has most and the last least.

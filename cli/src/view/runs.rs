@@ -109,16 +109,8 @@ mod tests {
         plan.note = note.map(str::to_owned);
         let state = [RunEvent::Validated, RunEvent::Launched, RunEvent::Started];
         let state = state.into_iter().try_fold(RunState::new(), |state, event| state.next(event)).expect("legal");
-        let record = RunRecord {
-            id: RunId::parse(id).expect("an id"),
-            version: 1,
-            created_at: Timestamp(NOW.0 - minutes_ago * 60_000_000),
-            state,
-            plan,
-            start_at: None,
-            teardown_wanted: false,
-            aggregator_beat: 0,
-        };
+        let created_at = Timestamp(NOW.0 - minutes_ago * 60_000_000);
+        let record = RunRecord { state, ..RunRecord::new(RunId::parse(id).expect("an id"), created_at, plan) };
         RunSummary { record, verdict }
     }
 

@@ -1,26 +1,26 @@
 //! Why a measurement cannot be believed.
 
+use std::collections::BTreeSet;
+
 use crate::{
+    ids::WorkerIndex,
     judge::{Evidence, is_script_exception, reason},
     lifecycle::AbortCause,
     plan::plural,
-    records::{Failure, FailureKind, WorkerPhase, WorkerRecord},
+    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     summary::format::grouped,
     verdict::{Conservation, Reason, ReasonCode},
 };
 
 /// Why the measurement cannot be believed, most important first; empty if it can.
-pub(super) fn doubts(evidence: &Evidence<'_>, samples: &Conservation) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> = failed_workers(evidence).collect();
-    let lost: Vec<Reason> = lost_workers(evidence).collect();
+pub(super) fn doubts(evidence: &Evidence<'_>, accepted: &BTreeSet<WorkerIndex>, samples: &Conservation) -> Vec<Reason> {
+    let is_accepted = |index: &WorkerIndex| accepted.contains(index);
     // The first root cause comes first: what failed by itself, then what was lost after it.
-    if evidence.workers.iter().any(|w| w.failure.is_some()) {
-        reasons.extend(lost);
-    } else {
-        reasons.splice(0..0, lost);
-    }
-    reasons.extend(unclosed_workers(evidence));
+    let fallen = failed_workers(evidence).chain(lost_workers(evidence));
+    let mut reasons: Vec<Reason> = fallen.filter(|(index, _)| !is_accepted(index)).map(|(_, reason)| reason).collect();
+    reasons.extend(unclosed_workers(evidence).filter(|(index, _)| !is_accepted(index)).map(|(_, reason)| reason));
     reasons.extend(stopped_by_us(evidence, reasons.is_empty()));
+    reasons.extend(teardown_missing(evidence));
     reasons.extend(unreadable_chunks(evidence));
     reasons.extend(missing_closings(evidence));
     if evidence.aggregator_lost {
@@ -40,25 +40,59 @@ pub(super) fn doubts(evidence: &Evidence<'_>, samples: &Conservation) -> Vec<Rea
     reasons
 }
 
+/// What was lost, and accepted: the verdict stands, and says on what.
+pub(super) fn accepted_losses(evidence: &Evidence<'_>, accepted: &BTreeSet<WorkerIndex>) -> Vec<Reason> {
+    let mut told = BTreeSet::new();
+    let fallen = failed_workers(evidence).chain(lost_workers(evidence));
+    let first_words = fallen.filter(|(index, _)| accepted.contains(index) && told.insert(*index));
+    let least = evidence.run.plan.min_workers;
+    first_words
+        .map(|(_, lost)| Reason {
+            code: ReasonCode::LossAccepted,
+            message: format!(
+                "{}; accepted, since --min-workers is {least}: the load was less than planned",
+                lost.message
+            ),
+            worker: lost.worker,
+            next_step: None,
+        })
+        .collect()
+}
+
 /// Whether a worker's failure makes the measurement doubtful: what the script itself asks for does not.
 pub(super) fn is_doubt(failure: &Failure) -> bool {
     !matches!(failure.kind, FailureKind::ScriptAborted | FailureKind::ScriptFailed)
 }
 
-fn lost_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+/// What became of `teardown()`, if this is the worker that should have run it.
+fn torn_down(evidence: &Evidence<'_>, index: WorkerIndex) -> &'static str {
+    let run = evidence.run;
+    match index.is_first() && run.teardown_begun == Some(run.plan.substitute()) {
+        true => "; another k6 ran teardown()",
+        false => "",
+    }
+}
+
+fn lost_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {
     evidence.lost.iter().map(|(index, failure)| {
+        if *index == evidence.run.plan.substitute() {
+            let message = format!("teardown() was not finished: the k6 that was to run it {}", failure.message);
+            let next_step = "clean up by hand what setup() made, and run the test again";
+            return (*index, reason(ReasonCode::WorkerLost, message, Some(next_step)));
+        }
         let record = evidence.workers.iter().find(|w| w.index == *index);
         let when = match (evidence.run.start_at, record.and_then(|w| w.resumed_at)) {
             (Some(_), Some(_)) => " while it ran",
             _ => " before it started",
         };
-        let message = format!("{index} was lost{when}: {}", failure.message);
-        let next_step = "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed by signal 9";
-        Reason { worker: Some(index.number()), ..reason(ReasonCode::WorkerLost, message, Some(next_step)) }
+        let message = format!("{index} was lost{when}: {}{}", failure.message, torn_down(evidence, *index));
+        let next_step = "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed by signal 9, or accept losses with --min-workers";
+        let worker = Some(index.number());
+        (*index, Reason { worker, ..reason(ReasonCode::WorkerLost, message, Some(next_step)) })
     })
 }
 
-fn failed_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+fn failed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {
     let failures = evidence.workers.iter().filter_map(|w| Some((w.index, w.failure.as_ref().filter(|f| is_doubt(f))?)));
     failures.map(|(index, failure)| {
         let (code, next_step) = match failure.kind {
@@ -81,22 +115,21 @@ fn failed_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
             _ => (ReasonCode::WorkerFailed, "look at the worker's log, and run the test again"),
         };
         let log = failure.log.last().filter(|line| !failure.message.contains(line.as_str()));
-        let message = match log {
-            Some(line) => format!("{index}: {}; k6 said: {line}", failure.message),
-            None => format!("{index}: {}", failure.message),
-        };
-        Reason { worker: Some(index.number()), ..reason(code, message, Some(next_step)) }
+        let said = log.map(|line| format!("; k6 said: {line}")).unwrap_or_default();
+        let message = format!("{index}: {}{said}{}", failure.message, torn_down(evidence, index));
+        (index, Reason { worker: Some(index.number()), ..reason(code, message, Some(next_step)) })
     })
 }
 
 /// Workers of a run that started of which nobody knows how they ended.
-fn unclosed_workers(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
+fn unclosed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {
     let has_started = evidence.workers.iter().any(|w| w.resumed_at.is_some());
     let has_closed = |index| evidence.workers.iter().any(|w| w.index == index && w.phase == WorkerPhase::Closed);
     let planned = evidence.run.plan.worker_indices().filter(move |_| has_started);
     planned.filter(move |index| !has_closed(*index) && !evidence.lost.contains_key(index)).map(|index| {
         let message = format!("{index} has not said how it ended");
-        Reason { worker: Some(index.number()), ..reason(ReasonCode::WorkerLost, message, Some("run the test again")) }
+        let worker = Some(index.number());
+        (index, Reason { worker, ..reason(ReasonCode::WorkerLost, message, Some("run the test again")) })
     })
 }
 
@@ -118,6 +151,21 @@ fn stopped_by_us(evidence: &Evidence<'_>, alone: bool) -> Option<Reason> {
         }
         _ => None,
     }
+}
+
+/// Whether `setup()` has run, and no k6 has begun the script's `teardown()`. After a stop at once nobody does.
+pub(crate) fn teardown_is_due(run: &RunRecord, is_set_up: bool) -> bool {
+    let is_killed = run.state.abort.as_ref().is_some_and(|abort| abort.at_once);
+    run.plan.has_teardown && is_set_up && run.teardown_begun.is_none() && !is_killed
+}
+
+fn teardown_missing(evidence: &Evidence<'_>) -> Option<Reason> {
+    let is_set_up = evidence.workers.iter().any(|w| w.index.is_first() && w.set_up);
+    teardown_is_due(evidence.run, is_set_up).then(|| {
+        let message = "setup() was run and teardown() was not".to_owned();
+        let next_step = "clean up by hand what setup() made, and run the test again";
+        reason(ReasonCode::TeardownMissing, message, Some(next_step))
+    })
 }
 
 fn unreadable_chunks(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {

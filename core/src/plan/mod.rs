@@ -49,6 +49,11 @@ pub struct Plan {
     pub workers: u32,
     /// Why that many, where it is not simply what was asked for.
     pub workers_reason: Option<String>,
+    /// How many of them must be there from start to end for the measurement to be believed: all, unless
+    /// `--min-workers` bears the loss of some.
+    pub min_workers: u32,
+    /// Whether the script may have a `teardown()`.
+    pub has_teardown: bool,
     /// The work, by scenario.
     pub scenarios: Vec<PlannedScenario>,
     /// VUs at one time, at most, over all workers.
@@ -109,7 +114,7 @@ pub struct Pace {
 }
 
 /// What the user asked for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Request {
     /// The script's file name.
     pub script: String,
@@ -121,6 +126,8 @@ pub struct Request {
     pub tags: BTreeMap<String, String>,
     /// `--workers`.
     pub workers: Workers,
+    /// `--min-workers`; none needs them all.
+    pub min_workers: Option<u32>,
     /// `--no-thresholds`.
     pub no_thresholds: bool,
     /// `--summary-trend-stats`.
@@ -141,6 +148,14 @@ pub enum PlanError {
     /// `--workers 0`.
     #[error("--workers 0: expected 1 or more, or `auto`")]
     NoWorkers,
+    /// `--min-workers` 0, or more than there are.
+    #[error("--min-workers {wanted}: expected 1 to {workers}, the number of workers of this run")]
+    MinWorkers {
+        /// What was asked for.
+        wanted: u32,
+        /// Workers of the run.
+        workers: u32,
+    },
     /// More workers than a run may have.
     #[error("--workers {0}: a run has at most {MAX_WORKERS} workers")]
     TooManyWorkers(u32),
@@ -168,6 +183,10 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         let scenarios = options.scenarios.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
         let (workers, workers_reason) = choose_workers(request.workers, &scenarios, options, machine)?;
+        let min_workers = request.min_workers.unwrap_or(workers);
+        if !(1..=workers).contains(&min_workers) {
+            return Err(PlanError::MinWorkers { wanted: min_workers, workers });
+        }
         let thresholds = if request.no_thresholds { Vec::new() } else { options.thresholds()? };
         let mut summary = options.summary()?;
         if let Some(stats) = request.trend_stats {
@@ -187,6 +206,8 @@ impl Plan {
             k6_version,
             workers,
             workers_reason,
+            min_workers,
+            has_teardown: true,
             submetrics: submetrics(&thresholds, options),
             scenarios,
             max_vus: options.max_vus,
@@ -236,6 +257,11 @@ impl Plan {
     /// All workers.
     pub fn worker_indices(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
         (0..self.workers).map(WorkerIndex)
+    }
+
+    /// A worker without a segment: it only runs `teardown()`, if the first worker is gone.
+    pub fn substitute(&self) -> WorkerIndex {
+        WorkerIndex(self.workers)
     }
 
     /// The part of [`Plan::rps`] that falls to one worker.
@@ -327,16 +353,7 @@ mod tests {
             files: 1,
             filename: "file:///a.js".into(),
         };
-        let request = Request {
-            script: "a.js".into(),
-            name: None,
-            note: None,
-            tags: BTreeMap::new(),
-            workers,
-            no_thresholds: false,
-            trend_stats: None,
-            time_unit: None,
-        };
+        let request = Request { script: "a.js".into(), workers, ..Request::default() };
         let machine = Machine { cores: 2, open_files: 1024 };
         Plan::new(request, archive, K6Version::new(1, 8, 1), options, machine)
     }

@@ -12,9 +12,10 @@ pub const MAX_WORKERS: u32 = 10_000;
 const SPARE_FILES: u64 = 64;
 
 /// How many workers the user wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Workers {
     /// As many as the work and the machine are good for.
+    #[default]
     Auto,
     /// So many, unless the work is too little for them.
     Exactly(u32),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    archive::{Archive, ArchiveError},
+    archive::{Archive, ArchiveError, mentions},
     k6::{
         exit::{ProcessExit, code},
         options::{Options, OptionsError},
@@ -104,5 +104,6 @@ pub async fn prepare(
     let archive = Archive::read(&bytes).map_err(|error| PrepareError::Archive { path, error })?;
     let options = Options::parse(&generator.inspect(&bytes, check_thresholds).await?)?;
     let plan = Plan::new(request, archive, version, &options, machine)?;
+    let plan = Plan { has_teardown: mentions(&bytes, b"teardown"), ..plan };
     Ok(Prepared { plan, archive: bytes })
 }

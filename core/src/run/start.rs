@@ -2,7 +2,7 @@
 
 use crate::{
     ids::{Attempt, RunId},
-    lifecycle::{RunEvent, RunState},
+    lifecycle::RunEvent,
     ports::{LedgerError, StoreError, WorkerTask, keys},
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     run::{
@@ -42,16 +42,7 @@ pub async fn start(ports: &Ports, id: RunId, prepared: Prepared) -> Result<(), S
     }
     let tasks: Vec<WorkerTask> =
         plan.worker_indices().map(|index| WorkerTask { run: id.clone(), index, attempt: Attempt(1) }).collect();
-    let run = RunRecord {
-        id: id.clone(),
-        version: 1,
-        created_at: ports.clock.now(),
-        state: RunState::new(),
-        plan,
-        start_at: None,
-        teardown_wanted: false,
-        aggregator_beat: 0,
-    };
+    let run = RunRecord::new(id.clone(), ports.clock.now(), plan);
     let ports = &ports.timely();
     ports.ledger.create_run(&run).await?;
     for event in [RunEvent::Validated, RunEvent::Launched] {

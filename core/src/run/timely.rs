@@ -20,8 +20,10 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// How long somebody tries again who has nothing else to do.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two tries.
+/// Before the second try, and by how much each further pause is longer: whoever else asks regularly is not met at the
+/// same moment again and again.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGER: Duration = Duration::from_millis(100);
 
 /// The answer of a call, unless it takes longer than `limit`.
 pub(super) async fn within<T>(clock: &dyn Clock, limit: Duration, call: impl Future<Output = T>) -> Option<T> {
@@ -40,11 +42,13 @@ pub(super) async fn persist<T, E: MayPass, F: Future<Output = Result<T, E>>>(
     mut call: impl FnMut() -> F,
 ) -> Result<T, E> {
     let deadline = clock.monotonic() + patience;
+    let mut pause = PAUSE;
     loop {
         match call().await {
-            Err(error) if error.may_pass() && clock.monotonic() < deadline => clock.sleep(PAUSE).await,
+            Err(error) if error.may_pass() && clock.monotonic() < deadline => clock.sleep(pause).await,
             outcome => return outcome,
         }
+        pause += LONGER;
     }
 }
 

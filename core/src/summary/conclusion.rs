@@ -44,8 +44,20 @@ fn heading(verdict: &Verdict, style: &Style) -> String {
     format!("\n  █ {}  {}{}{why}\n\n", style.paint(BOLD, "VERDICT"), style.paint(look.bold(), word), " ".repeat(gap))
 }
 
-/// The outcome's reason in a few words.
+/// The outcome's reason in a few words, and on how many workers it rests if some were lost and that was accepted.
 pub fn headline(verdict: &Verdict) -> String {
+    let lost = verdict.reasons.iter().filter(|reason| reason.code == ReasonCode::LossAccepted).count();
+    let words = outcome_words(verdict);
+    match lost {
+        0 => words,
+        _ => {
+            let planned = verdict.planned_workers as usize;
+            format!("{words}, with {} of {planned} workers", planned.saturating_sub(lost))
+        }
+    }
+}
+
+fn outcome_words(verdict: &Verdict) -> String {
     let total = verdict.thresholds.len();
     let crossed = verdict.thresholds.iter().filter(|t| !t.passed).count();
     match verdict.outcome {
@@ -215,6 +227,18 @@ mod tests {
             verdict.outcome = outcome;
             assert_eq!(headline(&verdict), words);
         }
+    }
+
+    #[test]
+    fn an_accepted_loss_is_told_beside_the_outcome() {
+        let mut verdict = sample::verdict();
+        verdict.thresholds.retain(|t| t.passed);
+        verdict.outcome = Outcome::Passed;
+        let message = "worker 7 was lost while it ran: silent; accepted, since --min-workers is 11";
+        let (code, message) = (ReasonCode::LossAccepted, message.to_owned());
+        verdict.reasons = vec![Reason { code, message, worker: Some(7), next_step: None }];
+        assert_eq!(headline(&verdict), "all 3 thresholds hold, with 11 of 12 workers");
+        assert!(conclusion(&verdict, &Style::default(), None).contains("    worker 7 was lost while it ran: silent;"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Each function runs a port's whole contract against one implementation and panics where it is broken. They need no
 //! runtime of their own; how much really goes on at once is up to the caller's.
 
-use std::{collections::BTreeMap, future::Future};
+use std::future::Future;
 
 use futures::future::join_all;
 
@@ -11,7 +11,7 @@ use crate::{
     archive::Archive,
     ids::{Attempt, RunId, WorkerIndex},
     k6::{options::Options, version::K6Version},
-    lifecycle::{RunEvent, RunState},
+    lifecycle::RunEvent,
     plan::{Machine, Plan, Request, Workers},
     ports::{Ledger, LedgerError, ObjectStore, StoreError, Timestamp},
     records::{RunRecord, WorkerPhase, WorkerRecord},
@@ -29,27 +29,14 @@ pub fn sample_run(id: &RunId) -> RunRecord {
     let options = Options::parse(options).unwrap_or_else(|error| panic!("{error}"));
     let request = Request {
         script: "a.js".into(),
-        name: None,
         note: Some("with `quotes`, \"more\" and ümläuts".into()),
-        tags: BTreeMap::new(),
         workers: Workers::Exactly(3),
-        no_thresholds: false,
-        trend_stats: None,
-        time_unit: None,
+        ..Request::default()
     };
     let archive = Archive { filename: "file:///a.js".into(), ..sample::verdict().archive };
     let machine = Machine { cores: 2, open_files: 1024 };
     let plan = Plan::new(request, archive, K6Version::new(1, 8, 1), &options, machine);
-    RunRecord {
-        id: id.clone(),
-        version: 1,
-        created_at: Timestamp(1_795_348_800_000_000),
-        state: RunState::new(),
-        plan: plan.unwrap_or_else(|error| panic!("{error}")),
-        start_at: None,
-        teardown_wanted: false,
-        aggregator_beat: 0,
-    }
+    RunRecord::new(id.clone(), Timestamp(1_795_348_800_000_000), plan.unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// An empty store, and everything below the folder `contract/` in it.
@@ -120,7 +107,7 @@ async fn runs(ledger: &dyn Ledger) {
 
     // Nothing else is lost on the way.
     let state = stored.state.next(RunEvent::Validated).unwrap_or_else(|error| panic!("{error}"));
-    let next = RunRecord { state, start_at: Some(Timestamp(5)), teardown_wanted: true, ..stored };
+    let next = RunRecord { state, start_at: Some(Timestamp(5)), teardown_by: Some(WorkerIndex::FIRST), ..stored };
     let next = ok(ledger.replace_run(&next)).await;
     assert_eq!((next.version, &ok(ledger.run(&run.id)).await), (3, &next));
     let late = ledger.replace_run(&run).await;

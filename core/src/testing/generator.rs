@@ -209,7 +209,10 @@ impl ScriptedK6 {
             clock: time.clock(),
             scripts: scripts.into(),
             journal: Journal::default(),
-            archive: tar_of(&[("metadata.json", br#"{"type":"js","filename":"file:///test.js"}"#), ("data", b"")]),
+            archive: tar_of(&[
+                ("metadata.json", br#"{"type":"js","filename":"file:///test.js"}"#),
+                ("data", b"export function teardown() {}"),
+            ]),
             options: options.to_owned(),
         }
     }
@@ -242,10 +245,16 @@ impl LoadGenerator for ScriptedK6 {
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {
         let workers = u32::try_from(self.scripts.len()).unwrap_or(u32::MAX);
-        let is_its = |index: &u32| Segment::new(WorkerIndex(*index), workers) == Some(spec.segment);
-        let found = (0..workers).find(is_its).and_then(|index| Some((index, self.scripts.get(index as usize)?)));
+        let found = match spec.segment {
+            Some(segment) => {
+                let is_its = |index: &u32| Segment::new(WorkerIndex(*index), workers) == Some(segment);
+                (0..workers).find(is_its).and_then(|index| Some((index, self.scripts.get(index as usize)?)))
+            }
+            // The script of the first worker is that of all; without a segment there is nothing to do in it.
+            None => self.scripts.first().map(|script| (workers, script)),
+        };
         let Some((index, script)) = found else {
-            return Err(GeneratorError::NotFound(format!("no script for the segment {}", spec.segment.argument())));
+            return Err(GeneratorError::NotFound(format!("no script for the segment {:?}", spec.segment)));
         };
         if let Some(message) = &script.start_error {
             return Err(GeneratorError::NotFound(message.clone()));

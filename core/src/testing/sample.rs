@@ -56,6 +56,7 @@ pub fn verdict() -> Verdict {
         abort: None,
         thresholds: thresholds(),
         planned_workers: WORKERS,
+        min_workers: WORKERS,
         workers: (0..WORKERS).map(worker).collect(),
         start_skew_p99_ms: Some(18.4),
         samples: Conservation { read: 5_437_740, merged: 5_437_740, ..Conservation::default() },

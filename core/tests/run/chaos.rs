@@ -9,12 +9,12 @@ use lambdaload_core::{
         faulty::{Fault, When},
         generator::{Event, Hook, Moment, ScriptEnd},
     },
-    verdict::{Outcome, Values, Verdict},
+    verdict::{Outcome, ReasonCode, Values, Verdict, WorkerResult},
 };
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::{
-    scene::{Aggregator, PortFaults, Scene},
+    scene::{Aggregator, PortFaults, Scene, reasons},
     script::{Test, seconds, worker},
     usual::HOLDS,
 };
@@ -182,9 +182,10 @@ proptest! {
         habits in habits(),
         blind in any::<bool>(),
         stale in any::<bool>(),
+        min_workers in 1..=WORKERS,
         lasts in prop::collection::vec(11u64..16, 3),
     ) {
-        let mut test = Test { thresholds: HOLDS, blind, stale, ..Test::of(3) };
+        let mut test = Test { thresholds: HOLDS, blind, stale, min_workers: Some(min_workers), ..Test::of(3) };
         for (script, lasts) in test.scripts.iter_mut().zip(lasts) {
             script.lasts = seconds(lasts);
             let more = script.samples.clone().into_iter().map(|(at, sample)| (at + Duration::from_millis(7), sample));
@@ -202,18 +203,29 @@ proptest! {
             // Every k6 that was started has ended, and what runs once has run once.
             let count = |is_it: fn(&Event) -> bool| scene.when(is_it).len();
             prop_assert_eq!(count(|e| matches!(e, Event::Started)), count(|e| matches!(e, Event::Exited(_))));
-            prop_assert!(count(|e| matches!(e, Event::Started)) <= WORKERS as usize);
+            // The substitute that tears down has no segment.
+            let mut started = scene.whose(&Event::Started);
+            started.sort_unstable();
+            prop_assert!(started.is_sorted_by(|a, b| a < b) && started.iter().all(|number| *number <= WORKERS + 1));
+            prop_assert!(!scene.whose(&Event::Resumed).contains(&(WORKERS + 1)));
             prop_assert!(count(|e| matches!(e, Event::Setup)) <= 1 && count(|e| matches!(e, Event::Teardown)) <= 1);
             prop_assert!(scene.ledger.starts().len() <= 1);
 
             // There is one verdict, and it stays.
             prop_assert_eq!(&scene.aggregate().await.expect("the verdict"), &verdict);
 
-            // What is believed is whole.
+            // What is believed is whole, but for what was accepted.
+            let accepted: Vec<u32> =
+                reasons(&verdict, ReasonCode::LossAccepted).iter().filter_map(|reason| reason.worker).collect();
+            prop_assert!(accepted.len() <= (WORKERS - min_workers) as usize);
             if verdict.outcome != Outcome::Invalid {
-                prop_assert_eq!(verdict.samples.read, verdict.samples.merged);
-                prop_assert!(verdict.workers.iter().all(|w| w.samples_read == Some(w.samples_merged)), "{:?}", verdict.workers);
-                if verdict.abort.is_none() {
+                let whole = |w: &WorkerResult| w.samples_read == Some(w.samples_merged);
+                let mut counted = verdict.workers.iter().filter(|w| !accepted.contains(&w.index.number()));
+                prop_assert!(counted.all(whole), "{:?}", verdict.workers);
+                if accepted.is_empty() {
+                    prop_assert_eq!(verdict.samples.read, verdict.samples.merged);
+                }
+                if verdict.abort.is_none() && accepted.is_empty() {
                     prop_assert_eq!(requests(&verdict).to_bits(), 420_f64.to_bits(), "{:?}", verdict.reasons);
                 }
             }
@@ -221,11 +233,15 @@ proptest! {
             let left_alone = happenings.iter().any(|(_, h)| matches!(h, Happening::AggregatorIsKilled { .. }));
             let killed = verdict.abort.as_ref().is_some_and(|abort| abort.at_once);
             if verdict.outcome != Outcome::Invalid && !killed && !left_alone {
-                let last = |is_it: fn(&Event) -> bool| scene.when(is_it).into_iter().map(|(at, _)| at).max();
-                let torn_down_at = last(|e| matches!(e, Event::Teardown));
+                let last = |is_it: fn(&Event) -> bool| {
+                    let counted = scene.when(is_it).into_iter().filter(|(_, number)| !accepted.contains(number));
+                    counted.map(|(at, _)| at).max()
+                };
+                let torn_down_at = scene.when(|e| matches!(e, Event::Teardown)).first().map(|(at, _)| *at);
                 prop_assert!(torn_down_at.is_some() && torn_down_at >= last(|e| matches!(e, Event::IterationsEnded)));
             }
-            prop_assert_eq!(verdict.exit_code == 0, verdict.outcome == Outcome::Passed && verdict.abort.is_none());
+            let is_ok = verdict.outcome == Outcome::Passed && verdict.abort.is_none();
+            prop_assert_eq!(verdict.exit_code == 0, is_ok, "{:?} {:?} {:?}", verdict.outcome, verdict.abort, verdict.reasons);
             Ok(())
         })?;
     }

@@ -11,7 +11,7 @@ use lambdaload_core::{
 
 use crate::{
     scene::{Scene, codes, reasons},
-    script::{Test, seconds},
+    script::{SUBSTITUTE_OF_TWO, Test, seconds},
 };
 
 /// The verdict is invalid because of a failure of this worker; says what kind.
@@ -154,14 +154,15 @@ fn a_process_that_does_not_end_is_killed() {
 }
 
 #[test]
-fn a_first_k6_that_dies_before_teardown_leaves_the_run_invalid() {
+fn a_first_k6_that_dies_before_teardown_leaves_the_run_invalid_and_torn_down() {
     for exit in [ProcessExit::Signal(9), ProcessExit::Code(0), ProcessExit::Code(105)] {
         let dies = Moment::Ended(seconds(2));
         let test = Test::of(2).with(1, |k6| *k6 = k6.clone().dies(dies, exit, ""));
         test.with(2, |k6| k6.lasts = seconds(20)).play(async |scene| {
             let verdict = scene.verdict().await;
             failure_of(&verdict, 1);
-            assert_eq!(scene.whose(&Event::Teardown), [0; 0], "{exit}");
+            assert_eq!(scene.whose(&Event::Teardown), [SUBSTITUTE_OF_TWO], "{exit}");
+            assert!(verdict.reasons[0].message.ends_with("; another k6 ran teardown()"), "{:?}", verdict.reasons);
         });
     }
 }

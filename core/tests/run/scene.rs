@@ -62,6 +62,7 @@ pub(crate) struct Scene {
     pub(crate) aggregator_faults: PortFaults,
     worker_faults: BTreeMap<WorkerIndex, PortFaults>,
     workers: u32,
+    min_workers: Option<u32>,
 }
 
 impl Scene {
@@ -84,8 +85,10 @@ impl Scene {
             let ledger: Arc<dyn Ledger> = ledger.clone();
             Arc::new(Faulty::new(ledger, faults.ledger.clone(), time.clone()))
         };
+        let min_workers = test.min_workers;
+        // One more than there are segments: the substitute.
         let worker_faults: BTreeMap<_, _> =
-            (0..workers).map(|index| (WorkerIndex(index), PortFaults::default())).collect();
+            (0..=workers).map(|index| (WorkerIndex(index), PortFaults::default())).collect();
         let work_ports = worker_faults.iter().map(|(index, faults)| {
             let clock = time.wrong_clock(test.fast_clocks.get(index).copied().unwrap_or(0));
             let ports = WorkPorts {
@@ -109,7 +112,19 @@ impl Scene {
             fleet: fleet.clone(),
         };
         let id = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id");
-        Self { time: time.clone(), id, store, ledger, k6, fleet, ports, aggregator_faults, worker_faults, workers }
+        Self {
+            time: time.clone(),
+            id,
+            store,
+            ledger,
+            k6,
+            fleet,
+            ports,
+            aggregator_faults,
+            worker_faults,
+            workers,
+            min_workers,
+        }
     }
 
     /// What goes wrong with the ports of one worker.
@@ -126,13 +141,9 @@ impl Scene {
     pub(crate) async fn prepare(&self) -> Prepared {
         let request = Request {
             script: "test.js".into(),
-            name: None,
-            note: None,
-            tags: BTreeMap::new(),
             workers: Workers::Exactly(self.workers),
-            no_thresholds: false,
-            trend_stats: None,
-            time_unit: None,
+            min_workers: self.min_workers,
+            ..Request::default()
         };
         let source = Source::Script { path: "test.js".into(), env: Vec::new() };
         let machine = Machine { cores: 4, open_files: 1024 };

@@ -10,6 +10,9 @@ use lambdaload_core::{
 
 use crate::scene::Scene;
 
+/// The number of the k6 that tears down in a run of two workers whose first is gone.
+pub(crate) const SUBSTITUTE_OF_TWO: u32 = 3;
+
 /// Seconds of virtual time.
 pub(crate) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -44,6 +47,8 @@ pub(crate) struct Test {
     pub(crate) duration: Duration,
     /// Launches that go otherwise.
     pub(crate) launches: Vec<(WorkerIndex, Launch)>,
+    /// `--min-workers`.
+    pub(crate) min_workers: Option<u32>,
     /// Whether the fleet knows nothing of workers that have gone.
     pub(crate) blind: bool,
     /// Whether the ledger's first answers are out of date.
@@ -61,6 +66,7 @@ impl Test {
             duration: seconds(10),
             launches: Vec::new(),
             blind: false,
+            min_workers: None,
             stale: false,
             fast_clocks: BTreeMap::new(),
         }

@@ -61,13 +61,9 @@ fn run_k6(script: &str, env: &[(&str, &str)]) -> Oracle {
     let options = Options::parse(&inspected.stdout).expect("options");
     let request = Request {
         script: script.to_owned(),
-        name: None,
-        note: None,
-        tags: BTreeMap::new(),
         workers: Workers::Exactly(1),
-        no_thresholds: false,
         trend_stats: Some(TREND_STATS.split(',').map(str::to_owned).collect()),
-        time_unit: None,
+        ..Request::default()
     };
     let archive = Archive::read(&std::fs::read(&archive).expect("the archive")).expect("an archive");
     let machine = Machine { cores: 2, open_files: 1024 };

@@ -7,4 +7,5 @@ mod differential;
 mod endings;
 mod failures;
 mod input;
+mod nine_jobs;
 mod same_as_k6;

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use insta::assert_snapshot;
 use lambdaload_core::{
     archive::Archive,
@@ -22,16 +20,7 @@ pub(crate) fn plan(scenarios: &str, thresholds: &str, workers: Workers) -> Plan 
     let options = Options::parse(json.as_bytes()).expect("reads");
     let hash = serde_json::from_str(&format!("\"3f9c{}e1\"", "0".repeat(58))).expect("a hash");
     let archive = Archive { hash, size: 41_000, files: 3, filename: "file:///checkout.js".into() };
-    let request = Request {
-        script: "checkout.js".into(),
-        name: None,
-        note: None,
-        tags: BTreeMap::new(),
-        workers,
-        no_thresholds: false,
-        trend_stats: None,
-        time_unit: None,
-    };
+    let request = Request { script: "checkout.js".into(), workers, ..Request::default() };
     let machine = Machine { cores: 12, open_files: 1024 };
     Plan::new(request, archive, K6Version::new(1, 8, 1), &options, machine).expect("plans")
 }

@@ -1,14 +1,13 @@
 //! The beat of a run: what is looked at, and what follows.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     ids::WorkerIndex,
-    judge,
     lifecycle::{Abort, AbortCause, Illegal, Phase, RunEvent},
     live::LiveState,
     ports::{LedgerError, keys},
-    records::{Failure, FailureKind, RunRecord, WorkerPhase},
+    records::{RunRecord, WorkerPhase},
     run::{
         UpdateError,
         aggregate::{AggregateError, Conductor},
@@ -26,6 +25,7 @@ impl Conductor<'_> {
         let patience = self.run.plan.deadlines.lost * 3;
         let mut answered_at = self.ports.clock.monotonic();
         let mut shown_at: Option<Duration> = None;
+        let mut closed_at: Option<Duration> = None;
         loop {
             let step = self.step().await;
             let now = self.ports.clock.monotonic();
@@ -37,7 +37,11 @@ impl Conductor<'_> {
                 // Asked again with the next poll.
                 Err(_) => {}
             }
-            let over = self.open_workers().next().is_none() || self.run.state.phase == Phase::Concluded;
+            let is_closed = self.open_workers().next().is_none();
+            closed_at = closed_at.filter(|_| is_closed).or(is_closed.then_some(now));
+            // A substitute that cannot be asked for now may be asked for soon.
+            let waits = self.needs_substitute() && closed_at.is_some_and(|at| now.saturating_sub(at) <= patience);
+            let over = is_closed && !waits || self.run.state.phase == Phase::Concluded;
             if over || shown_at.is_none_or(|at| now.saturating_sub(at) >= self.run.plan.pace.flush) {
                 shown_at = Some(now);
                 let crossed = self.note_crossed_thresholds();
@@ -66,34 +70,37 @@ impl Conductor<'_> {
         self.collect().await;
         self.lose_silent_workers();
         self.check_deadlines().await;
-        if let Some(abort) = self.reason_to_stop() {
-            self.stop(abort).await;
-        }
+        let without = self.bear_losses().await;
         let at_least = |phase| self.run.plan.worker_indices().all(|index| self.is_at_least(index, phase));
-        // A stop that could not be recorded yet keeps all from starting, too.
-        let may_start = self.stopping_since.is_none() && self.lost.is_empty();
         match self.run.state.phase {
-            Phase::Initializing if may_start && at_least(WorkerPhase::Ready) => {
-                let start_at = self.ports.clock.now().plus(self.run.plan.pace.start_lead);
-                self.update(|run| {
-                    run.state = run.state.next(RunEvent::Started)?;
-                    // Written once: a second aggregator keeps what the first has set.
-                    run.start_at.get_or_insert(start_at);
-                    Ok(true)
-                })
-                .await;
+            Phase::Initializing if at_least(WorkerPhase::Ready) => {
+                // A stop that could not be recorded yet keeps all from starting, too.
+                if let Some(without) = without.filter(|_| self.stopping_since.is_none()) {
+                    self.start_workers(without).await;
+                } else if at_least(WorkerPhase::Ended) {
+                    self.end_iterations().await;
+                }
             }
-            Phase::Initializing | Phase::Running if at_least(WorkerPhase::Ended) => {
-                self.update(|run| {
-                    run.state = run.state.next(RunEvent::IterationsEnded)?;
-                    run.teardown_wanted = true;
-                    Ok(true)
-                })
-                .await;
-            }
+            Phase::Initializing | Phase::Running if at_least(WorkerPhase::Ended) => self.end_iterations().await,
+            Phase::Finishing => self.tear_down().await,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Sets T0 for all workers but those that the run goes on without.
+    async fn start_workers(&mut self, without: BTreeSet<WorkerIndex>) {
+        let start_at = self.ports.clock.now().plus(self.run.plan.pace.start_lead);
+        self.update(|run| {
+            run.state = run.state.next(RunEvent::Started)?;
+            // Written once: a second aggregator keeps what the first has set.
+            if run.start_at.is_none() {
+                run.start_at = Some(start_at);
+                run.left_out.extend(&without);
+            }
+            Ok(true)
+        })
+        .await;
     }
 
     /// Changes the run's record. An event that cannot happen any more, and a ledger that does not answer, leave it as
@@ -108,7 +115,7 @@ impl Conductor<'_> {
         }
     }
 
-    async fn stop(&mut self, abort: Abort) {
+    pub(super) async fn stop(&mut self, abort: Abort) {
         self.update(|run| {
             run.state = run.state.next(RunEvent::Abort(abort.clone()))?;
             Ok(true)
@@ -139,7 +146,7 @@ impl Conductor<'_> {
         let in_phase = now.saturating_sub(self.phase_since);
         if let Some(since) = self.stopping_since {
             // Each k6 is told, interrupted and killed in turn. Then there is teardown, and the rest is uploaded.
-            let teardown = if phase < Phase::Finishing { Duration::ZERO } else { deadlines.teardown };
+            let teardown = if phase < Phase::Finishing { Duration::ZERO } else { self.teardown_limit() };
             let limit = deadlines.stop * 3 + teardown + deadlines.lost;
             if now.saturating_sub(since.max(self.phase_since)) > limit {
                 let waited_for = if phase < Phase::Finishing { WorkerPhase::Ended } else { WorkerPhase::Closed };
@@ -155,9 +162,12 @@ impl Conductor<'_> {
             }
             Phase::Running => (deadlines.run + deadlines.stop, WorkerPhase::Ended),
             Phase::Finishing | Phase::Concluded => {
-                (deadlines.teardown + deadlines.stop + deadlines.lost, WorkerPhase::Closed)
+                (self.teardown_limit() + deadlines.stop + deadlines.lost, WorkerPhase::Closed)
             }
         };
+        if phase == Phase::Initializing && in_phase > deadlines.ready && self.run.state.abort.is_none() {
+            self.leave_out_the_late();
+        }
         if self.run.state.abort.is_none() && in_phase > limit {
             let late: Vec<String> = self.late_workers(waited_for).map(|index| index.to_string()).collect();
             let message = format!("{} after {} s: {}", waiting_for(phase), limit.as_secs(), late.join(", "));
@@ -165,20 +175,15 @@ impl Conductor<'_> {
         }
     }
 
-    /// The workers for which the others wait.
-    fn late_workers(&self, waited_for: WorkerPhase) -> impl Iterator<Item = WorkerIndex> {
-        self.open_workers().filter(move |index| !self.is_at_least(*index, waited_for))
+    /// How long `teardown()` may take; the substitute has to start a k6 of its own before.
+    fn teardown_limit(&self) -> Duration {
+        let deadlines = self.run.plan.deadlines;
+        deadlines.teardown + if self.is_substituted() { deadlines.ready } else { Duration::ZERO }
     }
 
-    /// A worker that failed or is lost stops the run: what the others would still measure could not be believed.
-    fn reason_to_stop(&self) -> Option<Abort> {
-        if self.run.state.abort.is_some() || self.run.state.phase >= Phase::Finishing {
-            return None;
-        }
-        let failed = self.workers.values().filter_map(|w| Some((w.record.index, w.record.failure.as_ref()?)));
-        let lost = self.lost.iter().map(|(index, failure)| (*index, failure));
-        let (index, failure) = failed.chain(lost).find(|(_, failure)| failure.kind != FailureKind::ScriptFailed)?;
-        Some(Abort { cause: cause_of(failure), message: format!("{index}: {}", failure.message), at_once: false })
+    /// The workers for which the others wait.
+    pub(super) fn late_workers(&self, waited_for: WorkerPhase) -> impl Iterator<Item = WorkerIndex> {
+        self.open_workers().filter(move |index| !self.is_at_least(*index, waited_for))
     }
 
     /// Evaluates all thresholds on what there is; returns a stop if one that asks for it does not hold.
@@ -200,18 +205,6 @@ impl Conductor<'_> {
             }
         }
         abort.filter(|_| self.run.state.abort.is_none())
-    }
-}
-
-/// Who is to blame for a run that is stopped because of a failure.
-fn cause_of(failure: &Failure) -> AbortCause {
-    match failure.kind {
-        FailureKind::Setup | FailureKind::Teardown | FailureKind::ScriptAborted | FailureKind::ScriptFailed => {
-            AbortCause::Script
-        }
-        FailureKind::K6DidNotStart if judge::is_script_exception(failure) => AbortCause::Script,
-        FailureKind::K6Hung => AbortCause::Deadline,
-        _ => AbortCause::System,
     }
 }
 

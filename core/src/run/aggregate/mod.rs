@@ -4,9 +4,11 @@
 //! aggregator can take its place at any time and come to the same verdict. Whether a worker lives is judged by its beat
 //! and the aggregator's own monotonic clock; wall clocks are only shown.
 
+mod bear;
 mod collect;
 mod conduct;
 mod show;
+mod teardown;
 
 pub(crate) use show::skew_p99_ms;
 
@@ -89,6 +91,8 @@ struct Conductor<'a> {
     gone: BTreeSet<WorkerIndex>,
     /// Workers that will say nothing more, and why.
     lost: BTreeMap<WorkerIndex, Failure>,
+    /// Whether the substitute for the first worker was launched from here.
+    substitute_launched: bool,
     /// Chunks that cannot be read, with the reason.
     unreadable: BTreeMap<(WorkerIndex, u32), String>,
     /// For each threshold, when it was first seen not to hold, after the start.
@@ -97,7 +101,7 @@ struct Conductor<'a> {
     looked_at: Duration,
     /// Whether the ledger has not answered since.
     is_blind: bool,
-    /// When the phase began, by the monotonic clock.
+    /// When the phase began, or within it teardown passed to the substitute, by the monotonic clock.
     phase_since: Duration,
     /// When the run was told to stop, likewise.
     stopping_since: Option<Duration>,
@@ -119,6 +123,7 @@ impl<'a> Conductor<'a> {
             workers: BTreeMap::new(),
             gone: BTreeSet::new(),
             lost: BTreeMap::new(),
+            substitute_launched: false,
             unreadable: BTreeMap::new(),
             first_crossed: vec![None; run.plan.thresholds.len()],
             looked_at: ports.clock.monotonic(),
@@ -150,6 +155,10 @@ impl<'a> Conductor<'a> {
             let beat_at = seen.filter(|_| !is_alive).map_or(self.looked_at, |seen| seen.beat_at);
             self.workers.insert(record.index, SeenWorker { record: latest, beat_at });
         }
+        // Another aggregator may have decided so.
+        let left_out: Vec<WorkerIndex> =
+            self.open_workers().filter(|index| self.run.left_out.contains(index)).collect();
+        left_out.into_iter().for_each(|index| self.lose(index, "the run went on without it".to_owned()));
         // A list may be older than a worker's last word, but not twice.
         let gone_before = std::mem::replace(&mut self.gone, gone.iter().map(|loss| loss.index).collect());
         for loss in gone.into_iter().filter(|loss| gone_before.contains(&loss.index)) {
@@ -166,7 +175,7 @@ impl<'a> Conductor<'a> {
             return;
         }
         let now = self.ports.clock.monotonic();
-        if run.state.phase != self.run.state.phase {
+        if run.state.phase != self.run.state.phase || run.teardown_by != self.run.teardown_by {
             self.phase_since = now;
         }
         if run.state.abort.is_some() {
@@ -177,7 +186,9 @@ impl<'a> Conductor<'a> {
 
     /// Workers of which something is still to be expected.
     fn open_workers(&self) -> impl Iterator<Item = WorkerIndex> {
-        self.run.plan.worker_indices().filter(|index| !self.is_at_least(*index, WorkerPhase::Closed))
+        let substitute = Some(self.run.plan.substitute()).filter(|_| self.is_substituted());
+        let all = self.run.plan.worker_indices().chain(substitute);
+        all.filter(|index| !self.is_at_least(*index, WorkerPhase::Closed))
     }
 
     /// Whether a worker has come so far, or will come no further.
@@ -185,9 +196,14 @@ impl<'a> Conductor<'a> {
         let reached = match self.workers.get(&index) {
             Some(seen) => seen.record.phase >= phase,
             // Whoever has not claimed a segment of a run that is being stopped does not begin.
-            None => self.run.state.abort.is_some(),
+            None => self.run.state.abort.is_some() && index != self.run.plan.substitute(),
         };
         reached || self.lost.contains_key(&index)
+    }
+
+    /// Whether the substitute for the first worker was asked to run `teardown()`.
+    fn is_substituted(&self) -> bool {
+        self.run.teardown_by == Some(self.run.plan.substitute())
     }
 
     /// Notes that a worker will say nothing more.

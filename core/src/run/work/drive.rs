@@ -65,6 +65,11 @@ async fn run_to_end(shared: &Shared<'_>, control: &dyn GeneratorControl) -> Resu
     if !get_ready(shared, control, deadlines.ready).await? {
         return Ok(false);
     }
+    if shared.is_substitute {
+        hand_over_setup_data(shared, control).await?;
+        run_teardown(shared, control, deadlines.teardown).await?;
+        return Ok(true);
+    }
     let is_set_up = shared.linger && run_setup(shared, control, deadlines.setup).await?;
     if shared.told_to_stop().is_none() {
         note(shared, WorkerPhase::Ready).await;
@@ -106,7 +111,9 @@ async fn start_with_the_others(shared: &Shared<'_>, control: &dyn GeneratorContr
     let died = |exit| Err(exit_failure(FailureKind::K6DidNotStart, exit, " while it waited for the start", control));
     let is_set = async {
         loop {
-            if let Some(start_at) = lock(&shared.run).start_at {
+            let start_at = lock(&shared.run).start_at;
+            // A worker that the others start without is about to be stopped.
+            if let Some(start_at) = start_at.filter(|_| !shared.is_left_out()) {
                 return start_at;
             }
             shared.sleep(LOOK).await;

@@ -1,4 +1,4 @@
-//! `setup()` and `teardown()`: once for the whole run, on its first worker.
+//! `setup()` and `teardown()`: once for the whole run, on its first worker; `teardown()` on its substitute if that is gone.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -8,11 +8,14 @@ use crate::{
     lifecycle::Phase,
     ports::{GeneratorControl, StoreError, keys},
     records::{Failure, FailureKind},
-    run::work::{
-        Shared,
-        drive::{LOOK, Step, told_to_stop, until},
-        failures::{exit_failure, hook_failure, hung, k6_failure, store_failure},
-        lock,
+    run::{
+        update_run,
+        work::{
+            Shared,
+            drive::{LOOK, Step, told_to_stop, until},
+            failures::{exit_failure, failure, hook_failure, hung, k6_failure, store_failure},
+            lock,
+        },
     },
 };
 
@@ -40,13 +43,17 @@ pub(super) async fn run_setup(
         Step::Exited(exit) => return Err(exit_failure(FailureKind::Setup, exit, " in setup()", control)),
         Step::TimedOut => return Err(hung(shared, control, "did not finish setup()", deadline)),
     };
-    let Some(data) = data else { return Ok(true) };
-    let key = keys::setup(&lock(&shared.record).run);
-    match shared.persist(|| shared.ports.store.put_new(&key, data.clone())).await {
-        // It is there from a try whose answer was lost.
-        Ok(()) | Err(StoreError::AlreadyExists(_)) => Ok(true),
-        Err(error) => Err(store_failure(&error)),
+    if let Some(data) = data {
+        let key = keys::setup(&lock(&shared.record).run);
+        match shared.persist(|| shared.ports.store.put_new(&key, data.clone())).await {
+            // It is there from a try whose answer was lost.
+            Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
+            Err(error) => return Err(store_failure(&error)),
+        }
     }
+    // The next renewal carries it, if this one does not: the worker is not ready before.
+    drop(shared.renew(|record| record.set_up = true).await);
+    Ok(true)
 }
 
 /// Gives k6 what `setup()` returned on the first worker, if it returned anything.
@@ -64,7 +71,7 @@ pub(super) async fn hand_over_setup_data(shared: &Shared<'_>, control: &dyn Gene
     }
 }
 
-/// Runs `teardown()` once the aggregator asks for it, or nobody will ask any more.
+/// Runs `teardown()` once the aggregator asks for it, or nobody will ask any more; unless somebody else does.
 pub(super) async fn run_teardown(
     shared: &Shared<'_>,
     control: &dyn GeneratorControl,
@@ -74,7 +81,10 @@ pub(super) async fn run_teardown(
         // A stopped run without an aggregator: all other k6 have been told to stop too.
         let is_left_alone = shared.told_to_stop().is_some() && shared.alone.load(Ordering::Relaxed);
         let run = lock(&shared.run);
-        is_left_alone || run.teardown_wanted || run.state.phase == Phase::Concluded || lock(&shared.given_up).is_some()
+        is_left_alone
+            || run.teardown_by.is_some()
+            || run.state.phase == Phase::Concluded
+            || lock(&shared.given_up).is_some()
     };
     // The aggregator has a deadline for this; without it, `keep` gives up.
     let wanted = async {
@@ -89,11 +99,48 @@ pub(super) async fn run_teardown(
             Err(exit_failure(FailureKind::Teardown, exit, " before teardown()", control))
         };
     }
-    match until(shared, control, deadline, control.teardown()).await {
-        Step::Done(Ok(())) => Ok(()),
-        Step::Done(Err(_)) | Step::Exited(_) if shared.is_killed_on_purpose() => Ok(()),
-        Step::Done(Err(error)) => Err(hook_failure(FailureKind::Teardown, "teardown()", &error, control)),
+    let teardown = async {
+        Ok(match begin_teardown(shared).await? {
+            true => Some(control.teardown().await),
+            false => None,
+        })
+    };
+    match until(shared, control, deadline, teardown).await {
+        Step::Done(Ok(None | Some(Ok(())))) => Ok(()),
+        Step::Done(Err(failure)) => Err(failure),
+        Step::Done(Ok(Some(Err(_)))) | Step::Exited(_) if shared.is_killed_on_purpose() => Ok(()),
+        Step::Done(Ok(Some(Err(error)))) => Err(hook_failure(FailureKind::Teardown, "teardown()", &error, control)),
         Step::Exited(exit) => Err(exit_failure(FailureKind::Teardown, exit, " in teardown()", control)),
         Step::TimedOut => Err(hung(shared, control, "did not finish teardown()", deadline)),
+    }
+}
+
+/// Whether this worker is the one that runs `teardown()`: of all who might, the one whose name is in the run's record
+/// does. Without the ledger nobody can know, and what must run once is not run.
+async fn begin_teardown(shared: &Shared<'_>) -> Result<bool, Failure> {
+    let (id, me) = {
+        let record = lock(&shared.record);
+        (record.run.clone(), record.index)
+    };
+    let begin = || {
+        update_run(&*shared.ports.ledger, &id, |run| {
+            let is_mine = run.teardown_by.is_none_or(|by| by == me) && !run.left_out.contains(&me);
+            let begins = run.teardown_begun.is_none() && is_mine;
+            if begins {
+                run.teardown_begun = Some(me);
+            }
+            Ok(begins)
+        })
+    };
+    match shared.persist(begin).await {
+        Ok(run) => {
+            let is_mine = run.teardown_begun == Some(me);
+            shared.see(run);
+            Ok(is_mine)
+        }
+        Err(error) => {
+            let message = format!("teardown() was not run, since nobody knows whether another k6 does: {error}");
+            Err(failure(FailureKind::Teardown, message))
+        }
     }
 }

@@ -126,10 +126,15 @@ async fn obey_the_run(shared: &Shared<'_>) -> Failure {
             }
             let (phase, abort) = (run.state.phase, run.state.abort.clone());
             shared.see(run);
-            if let Some(abort) = abort {
+            // A run that is stopped is torn down all the same.
+            if let Some(abort) = abort.filter(|abort| abort.at_once || !shared.is_substitute) {
                 obey(shared, abort).await;
-            } else if phase == Phase::Concluded && shared.told_to_stop().is_none() {
+            } else if shared.told_to_stop().is_some() {
+                // It is leaving.
+            } else if phase == Phase::Concluded {
                 give_up_and_stop(shared, "the run was concluded without this worker; stopped".to_owned()).await;
+            } else if shared.is_left_out() {
+                give_up_and_stop(shared, "the run went on without this worker; stopped".to_owned()).await;
             }
         }
         let silent = now.saturating_sub(heard_at);

@@ -1,4 +1,5 @@
-//! A worker's whole life: claim a segment, run one k6 on it, upload what it says, close.
+//! A worker's whole life: claim a segment, run one k6 on it, upload what it says, close. The substitute for the first
+//! worker lives likewise, but without a segment.
 //!
 //! Several things go on at one time: [`drive`] takes k6 from start to end, the pump reads what it writes, and [`keep`]
 //! uploads, renews the lease and obeys the run's record. They share [`Shared`]; none of them holds a lock while it waits.
@@ -82,11 +83,19 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     let ports = &ports.timely();
     let clock = &*ports.clock;
     let run = persist(clock, PATIENCE, || ports.ledger.run(&task.run)).await?;
-    if run.state.phase > Phase::Initializing || run.state.abort.is_some() {
+    let planned = run.plan.workers;
+    let is_substitute = task.index == run.plan.substitute();
+    let segment = run.plan.segment(task.index);
+    if segment.is_none() && !is_substitute {
+        return Err(WorkError::NoSuchWorker { planned, index: task.index });
+    }
+    let is_late = match is_substitute {
+        true => run.teardown_by != Some(task.index) || run.state.phase != Phase::Finishing,
+        false => run.state.phase > Phase::Initializing || run.state.abort.is_some(),
+    };
+    if is_late {
         return Ok(Worked::Late);
     }
-    let planned = run.plan.workers;
-    let segment = run.plan.segment(task.index).ok_or(WorkError::NoSuchWorker { planned, index: task.index })?;
     let record = WorkerRecord::claim(task.run.clone(), task.index, task.attempt);
     match persist(clock, PATIENCE, || ports.ledger.claim_worker(&record)).await {
         Ok(()) => {}
@@ -98,7 +107,8 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     let shared = Shared {
         ports,
         archives: &*archives,
-        linger: task.index.is_first(),
+        linger: task.index.is_first() || is_substitute,
+        is_substitute,
         control: OnceLock::new(),
         record: Mutex::new(record),
         renewing: Queue::new(()),
@@ -121,8 +131,8 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     Ok(Worked::Closed)
 }
 
-/// Runs k6 on the segment, with all duties beside it, until k6 has ended; returns what went wrong.
-async fn run_segment(shared: &Shared<'_>, segment: Segment) -> Option<Failure> {
+/// Runs k6 on the segment, if there is one, with all duties beside it, until k6 has ended; returns what went wrong.
+async fn run_segment(shared: &Shared<'_>, segment: Option<Segment>) -> Option<Failure> {
     let body = run_k6(shared, segment);
     let kept = keep::keep(shared);
     futures::pin_mut!(body, kept);
@@ -145,7 +155,7 @@ async fn run_segment(shared: &Shared<'_>, segment: Segment) -> Option<Failure> {
 }
 
 /// Starts k6, drives it to its end and reads all that it writes.
-async fn run_k6(shared: &Shared<'_>, segment: Segment) -> Result<(), Failure> {
+async fn run_k6(shared: &Shared<'_>, segment: Option<Segment>) -> Result<(), Failure> {
     let deadlines = shared.deadlines();
     let clock = &*shared.ports.clock;
     let started = async {
@@ -187,7 +197,10 @@ struct Shared<'a> {
     ports: &'a WorkPorts,
     /// The store, for as long as an archive takes.
     archives: &'a dyn ObjectStore,
+    /// Whether k6 stays after its iterations, for `teardown()`.
     linger: bool,
+    /// Whether it has no segment and only runs `teardown()`.
+    is_substitute: bool,
     /// k6, once it was started.
     control: OnceLock<Box<dyn GeneratorControl>>,
     record: Mutex<WorkerRecord>,
@@ -249,6 +262,12 @@ impl Shared<'_> {
     /// Tries again what store or ledger did not do, as long as the worker's patience lasts.
     async fn persist<T, E: MayPass, F: Future<Output = Result<T, E>>>(&self, call: impl FnMut() -> F) -> Result<T, E> {
         persist(&*self.ports.clock, self.patience(), call).await
+    }
+
+    /// Whether the run goes on without this worker.
+    fn is_left_out(&self) -> bool {
+        let index = lock(&self.record).index;
+        lock(&self.run).left_out.contains(&index)
     }
 
     fn told_to_stop(&self) -> Option<Abort> {
