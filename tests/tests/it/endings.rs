@@ -145,6 +145,26 @@ fn a_setup_that_takes_too_long_is_100() {
 }
 
 #[test]
+fn a_teardown_that_takes_too_long_is_101() {
+    let script = "import { sleep } from 'k6';
+        export const options = { vus: 2, iterations: 2, teardownTimeout: '1s' };
+        export default function () {}
+        export function teardown() { sleep(30); }";
+    let (_folder, said) = run(script, &[]);
+    assert_eq!(said.code, Some(101), "{said:#?}");
+}
+
+#[test]
+fn an_exception_in_teardown_is_107() {
+    let script = "export const options = { vus: 2, iterations: 2 };
+        export default function () {}
+        export function teardown() { throw new Error('no logout'); }";
+    let (_folder, said) = run(script, &[]);
+    assert_eq!(said.code, Some(107), "{said:#?}");
+    assert!(said.stdout.contains("no logout"), "{}", said.stdout);
+}
+
+#[test]
 fn abort_on_fail_is_99_and_stops_all() {
     let script = "import { sleep } from 'k6'; import { Rate } from 'k6/metrics';
         const bad = new Rate('bad');
