@@ -124,9 +124,9 @@ fn workers(plan: &Plan) -> Vec<String> {
         line += &format!(", {rates}");
     }
     let reason = plan.workers_reason.as_ref().map(|reason| format!("why {}: {reason}", plan.workers));
-    let (ready, least) = (words(plan.deadlines.ready), plan.min_workers);
-    let accepts = (least < plan.workers)
-        .then(|| format!("after {ready} the run starts with {least} or more; losing others later is accepted, too"));
+    let (in_time, needed) = (words(plan.deadlines.ready), plan.min_workers);
+    let accepts = (needed < plan.workers)
+        .then(|| format!("after {in_time} the run starts with {needed} or more; losing others later is accepted, too"));
     std::iter::once(line).chain(reason).chain(accepts).collect()
 }
 

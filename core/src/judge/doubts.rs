@@ -67,10 +67,8 @@ pub(super) fn is_doubt(failure: &Failure) -> bool {
 /// What became of `teardown()`, if this is the worker that should have run it.
 fn torn_down(evidence: &Evidence<'_>, index: WorkerIndex) -> &'static str {
     let run = evidence.run;
-    match index.is_first() && run.teardown_begun == Some(run.plan.substitute()) {
-        true => "; another k6 ran teardown()",
-        false => "",
-    }
+    let by_another = index.is_first() && run.teardown_begun == Some(run.plan.substitute());
+    if by_another { "; another k6 ran teardown()" } else { "" }
 }
 
 fn lost_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {

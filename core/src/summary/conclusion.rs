@@ -48,13 +48,8 @@ fn heading(verdict: &Verdict, style: &Style) -> String {
 pub fn headline(verdict: &Verdict) -> String {
     let lost = verdict.reasons.iter().filter(|reason| reason.code == ReasonCode::LossAccepted).count();
     let words = outcome_words(verdict);
-    match lost {
-        0 => words,
-        _ => {
-            let planned = verdict.planned_workers as usize;
-            format!("{words}, with {} of {planned} workers", planned.saturating_sub(lost))
-        }
-    }
+    let planned = verdict.planned_workers as usize;
+    if lost == 0 { words } else { format!("{words}, with {} of {planned} workers", planned.saturating_sub(lost)) }
 }
 
 fn outcome_words(verdict: &Verdict) -> String {

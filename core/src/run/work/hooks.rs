@@ -99,12 +99,7 @@ pub(super) async fn run_teardown(
             Err(exit_failure(FailureKind::Teardown, exit, " before teardown()", control))
         };
     }
-    let teardown = async {
-        Ok(match begin_teardown(shared).await? {
-            true => Some(control.teardown().await),
-            false => None,
-        })
-    };
+    let teardown = async { Ok(if begin_teardown(shared).await? { Some(control.teardown().await) } else { None }) };
     match until(shared, control, deadline, teardown).await {
         Step::Done(Ok(None | Some(Ok(())))) => Ok(()),
         Step::Done(Err(failure)) => Err(failure),

@@ -89,9 +89,10 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     if segment.is_none() && !is_substitute {
         return Err(WorkError::NoSuchWorker { planned, index: task.index });
     }
-    let is_late = match is_substitute {
-        true => run.teardown_by != Some(task.index) || run.state.phase != Phase::Finishing,
-        false => run.state.phase > Phase::Initializing || run.state.abort.is_some(),
+    let is_late = if is_substitute {
+        run.teardown_by != Some(task.index) || run.state.phase != Phase::Finishing
+    } else {
+        run.state.phase > Phase::Initializing || run.state.abort.is_some()
     };
     if is_late {
         return Ok(Worked::Late);
