@@ -1,13 +1,18 @@
 //! The tar that `k6 archive` makes.
 //!
-//! k6 says to treat it as opaque, and so do we but for two things: its contents make its address, and its size and files
-//! are shown. (Raw tar bytes change every second, because k6 stamps entries with the time.)
+//! k6 says to treat it as opaque, and so do we but for three things: its contents make its address, its size and files
+//! are shown, and one can be put around another script ([`wrap`]). (Raw tar bytes change every second, because k6 stamps
+//! entries with the time.)
+
+mod wrap;
 
 use std::{fmt, io::Read};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use wrap::{Wrapped, mentions, wrap};
 
 /// The address of an archive: SHA-256 over name, type, link, mode and bytes of every entry, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +66,9 @@ pub enum ArchiveError {
     /// Metadata that cannot be read.
     #[error("its metadata.json cannot be read: {0}")]
     Metadata(#[from] serde_json::Error),
+    /// An archive without its main script.
+    #[error("a tar, but not one that `k6 archive` made: it has no main script")]
+    NoScript,
     /// Metadata of something else.
     #[error("its metadata.json says type `{0}`: expected `js`")]
     WrongType(String),
