@@ -32,8 +32,10 @@ enum Obstacle {
     Generator(#[from] GeneratorError),
 }
 
-/// Calls the script's `handleSummary()`, if it has one, and keeps what it returned; whoever comes second gets that. Of a
-/// run in which nothing ran there is nothing to summarize; of one that was aborted there is, as with k6.
+/// Calls the script's `handleSummary()`, if it has one, and keeps what it returned; whoever comes second gets that.
+///
+/// It is called whatever the verdict is, as k6 does after aborted tests too; but not if nothing ran, or a person would not
+/// wait for the end (Ctrl-C twice, `stop --now`).
 pub async fn summarize(
     ports: &WatchPorts,
     generator: &dyn LoadGenerator,
@@ -41,7 +43,7 @@ pub async fn summarize(
     terminal: Terminal,
 ) -> Handled {
     let ports = &ports.timely();
-    if verdict.started_at.is_none() {
+    if verdict.started_at.is_none() || verdict.abort.as_ref().is_some_and(|abort| abort.at_once) {
         return Handled::Nothing;
     }
     if let Some(earlier) = summarized(&*ports.store, &verdict.run).await {

@@ -51,7 +51,7 @@ fn literal(text: &str) -> String {
 ///
 /// Of a measurement that cannot be believed no threshold is `ok`: k6's shape has no third answer, and what a script
 /// makes of it must not read as a pass.
-fn input(verdict: &Verdict, terminal: Terminal) -> Value {
+pub(super) fn input(verdict: &Verdict, terminal: Terminal) -> Value {
     let summary = &verdict.summary;
     let metrics: Map<String, Value> = summary.metrics.iter().map(|m| (key(m), metric(m, verdict))).collect();
     json!({
@@ -143,4 +143,37 @@ fn root_group(summary: &Summary) -> Group {
         place.checks.push(Check { name: name.clone(), id: id(&path), path, passes: *passes, fails: *fails });
     }
     root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{number::Number, testing::sample, verdict::Values};
+
+    #[test]
+    fn an_unbelievable_threshold_is_not_ok() {
+        let believed = |verdict: &Verdict| {
+            let input = input(verdict, Terminal::default());
+            let thresholds = input["metrics"]["http_req_duration{name:cart}"]["thresholds"].as_object().cloned();
+            thresholds.expect("has thresholds").values().all(|threshold| threshold["ok"] == true)
+        };
+        assert!(believed(&sample::verdict()));
+        assert!(sample::incomplete().thresholds.iter().all(|t| t.passed));
+        assert!(!believed(&sample::incomplete()));
+    }
+
+    #[test]
+    fn infinities_are_words_that_javascript_reads() {
+        let mut verdict = sample::verdict();
+        let metric = &mut verdict.summary.metrics[0];
+        let (name, values) = (key(metric), Values::Counter { count: Number(f64::NEG_INFINITY), rate: Number(1.5) });
+        metric.values = values;
+        let input = input(&verdict, Terminal::default());
+        assert_eq!(input["metrics"][name]["values"], json!({ "count": "-Infinity", "rate": 1.5 }));
+    }
+
+    #[test]
+    fn no_text_ends_its_literal() {
+        assert_eq!(literal("a\"b\\\n\u{2028}</script>"), r#""a\"b\\\n\u2028</script>""#);
+    }
 }

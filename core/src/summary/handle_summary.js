@@ -22,7 +22,7 @@ async function call() {
   if (typeof handleSummary !== "function") throw "handleSummary is exported, but it is no function";
   const returned = await handleSummary(given());
   if (returned === undefined || returned === null) return "nothing";
-  if (kind(returned) !== "Object") throw `handleSummary() returned ${kind(returned)}, where k6 takes an object with file names as keys`;
+  if (type(returned) !== "Object") throw `handleSummary() returned ${type(returned)}: expected an object with the names of files as keys`;
   return { returned: Object.entries(returned).map(file) };
 }
 
@@ -37,14 +37,14 @@ function given() {
 }
 
 function file([name, content]) {
-  const bytes = [ArrayBuffer, Uint8Array, Uint8ClampedArray].some((type) => content instanceof type);
-  if (!bytes && typeof content !== "string") {
-    throw `handleSummary() returned ${kind(content)} for ${JSON.stringify(name)}, where k6 takes a string or an ArrayBuffer`;
+  const accepted = typeof content === "string" || ["ArrayBuffer", "Uint8Array", "Uint8ClampedArray"].includes(type(content));
+  if (!accepted) {
+    throw `handleSummary() returned ${type(content)} for ${JSON.stringify(name)}: expected a String or an ArrayBuffer`;
   }
   return [b64encode(name), b64encode(content)];
 }
 
-function kind(value) {
+function type(value) {
   return Object.prototype.toString.call(value).slice("[object ".length, -1);
 }
 

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_no_document_is_told_from_one() {
-        for other in ["", "\n  TOTAL RESULTS", "{}", r#"{"returned":[["!","eA=="]]}"#, r#"{"returned":[["/w==",""]]}"#] {
+        for other in ["", "\n  TOTAL RESULTS", "{}", r#"{"returned":[["!","eA=="]]}"#, r#"{"returned":[["/w==",""]]}"#]
+        {
             assert_eq!(Handled::read(other.as_bytes()), None, "{other}");
         }
     }

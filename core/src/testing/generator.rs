@@ -222,12 +222,10 @@ impl ScriptedK6 {
     /// The same k6 with a script that has a `handleSummary()`, which prints this after so long; [`Duration::MAX`] for one
     /// that hangs.
     #[must_use]
-    pub fn with_handle_summary(mut self, after: Duration, stdout: &[u8], log: &[&str]) -> Self {
+    pub fn with_handle_summary(mut self, after: Duration, printed: Printed) -> Self {
         let script = b"export function handleSummary() {}";
-        self.archive =
-            tar_of(&[("metadata.json", br#"{"type":"js","filename":"file:///test.js"}"#), ("data", script)]);
-        let log = log.iter().map(|&message| message.to_owned()).collect();
-        self.summary = (after, Printed { stdout: stdout.to_vec(), log });
+        self.archive = tar_of(&[("metadata.json", br#"{"type":"js","filename":"file:///test.js"}"#), ("data", script)]);
+        self.summary = (after, printed);
         self
     }
 

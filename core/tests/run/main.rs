@@ -16,4 +16,5 @@ mod scene;
 mod script;
 mod stops;
 mod store_faults;
+mod summaries;
 mod usual;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lambdaload_core::{
     ids::WorkerIndex,
+    ports::Printed,
     testing::{clock::run_virtual, fleet::Launch, generator::K6Script},
     verdict::Verdict,
 };
@@ -50,6 +51,8 @@ pub(crate) struct Test {
     pub(crate) stale: bool,
     /// Microseconds by which the clocks of workers are fast.
     pub(crate) fast_clocks: BTreeMap<WorkerIndex, i64>,
+    /// What the k6 prints that calls the script's `handleSummary()`, and after how long; none for a script without one.
+    pub(crate) handle_summary: Option<(Duration, Printed)>,
 }
 
 impl Test {
@@ -63,6 +66,7 @@ impl Test {
             blind: false,
             stale: false,
             fast_clocks: BTreeMap::new(),
+            handle_summary: None,
         }
     }
 
