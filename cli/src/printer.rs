@@ -76,24 +76,20 @@ fn coloured(text: &str) -> String {
         let (before, sequence) = rest.split_at(start);
         let parameters = sequence.chars().skip(2).take_while(|c| c.is_ascii_digit() || *c == ';' || *c == ':').count();
         let (sequence, after) = sequence.split_at(2 + parameters);
+        let is_colour = after.starts_with('m');
         shown += &harmless(before);
-        rest = match after.strip_prefix('m') {
-            Some(after) => {
-                shown += sequence;
-                shown.push('m');
-                after
-            }
-            None => {
-                shown += &harmless(sequence);
-                after
-            }
-        };
+        shown += &if is_colour { Cow::Borrowed(sequence) } else { harmless(sequence) };
+        rest = after;
     }
     shown + &harmless(rest)
 }
 
 fn for_terminal(bytes: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
-    if is_terminal { coloured(&String::from_utf8_lossy(bytes)).into_bytes().into() } else { bytes.into() }
+    if is_terminal {
+        coloured(&String::from_utf8_lossy(bytes).replace("\r\n", "\n")).into_bytes().into()
+    } else {
+        bytes.into()
+    }
 }
 
 /// Where bytes leave the program.

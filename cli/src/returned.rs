@@ -16,10 +16,14 @@ use crate::{
 
 /// Writes one file, whole or not at all; its folders are made.
 pub(crate) fn write(folder: &Path, file: &Returned) -> Result<(), Failure> {
-    let refused =
-        || Failure::infrastructure(format!("what handleSummary() returned as `{}` was not written", file.name));
-    let (folders, name) = place(&file.name)
-        .map_err(|reason| refused().detail(reason).hint(format!("files are written in {} only", folder.display())))?;
+    let refused = || {
+        let name = one_line(&file.name);
+        Failure::infrastructure(format!("handleSummary() returned a file `{name}`, which was not written"))
+    };
+    let (folders, name) = place(&file.name).map_err(|reason| {
+        let folder = folder.display();
+        refused().detail(reason).hint(format!("its files are written in {folder}, under names of their own"))
+    })?;
     let written = make_folders(folder, &folders).and_then(|folder| replace(&folder.join(name), &file.content));
     written.map_err(|error| refused().detail(error.to_string()))
 }

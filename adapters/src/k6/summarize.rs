@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Bytes that are read of what k6 prints; a script could print without end.
-const LONGEST: u64 = 256 * 1024 * 1024;
+const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// Runs k6 to its end.
 pub(super) async fn summarize(k6: &K6, spec: &SummarySpec) -> Result<Printed, GeneratorError> {

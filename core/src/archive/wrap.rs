@@ -58,7 +58,7 @@ pub fn wrap(tar: &[u8], script: impl FnOnce(&str, &str) -> String) -> Result<Wra
     for entry in tar::Archive::new(tar).entries()? {
         let mut entry = entry?;
         let bytes = contents(&mut entry)?;
-        let link = entry.link_name_bytes().map(|link| link.into_owned());
+        let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         entries.push(Packed { path: entry.path()?.into_owned(), header: entry.header().clone(), link, bytes });
     }
     let find = |name: &[u8]| entries.iter().find(|e| e.path.as_os_str().as_encoded_bytes() == name);

@@ -6,5 +6,6 @@ mod commands;
 mod differential;
 mod endings;
 mod failures;
+mod handle_summary;
 mod input;
 mod same_as_k6;
