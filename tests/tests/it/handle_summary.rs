@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use lambdaload_tests::{
-    cli::{Folder, Said},
+    cli::{Folder, Said, descendants, is_alive, wait_for},
     fixture, k6_binary,
     target::Target,
 };
@@ -183,4 +183,22 @@ fn it_sees_the_variables_of_the_test_and_none_of_ours() {
     );
     let said = run(&folder, &["test.js", "--workers", "1", "-e", "WORD=given"]);
     assert!(said.stdout.starts_with("given||\n"), "{said:#?}");
+}
+
+#[test]
+fn one_that_takes_too_long_for_a_person_is_cut_short() {
+    let (folder, target) = (Folder::new(), Target::start());
+    let asks = "http.get(`${__ENV.TARGET}/summary`); while (true) {}";
+    folder.write("test.js", format!("import http from 'k6/http';\n{}", script(asks)));
+    let running = folder.spawn(&["run", "test.js", "--workers", "1", "-e", &format!("TARGET={}", target.url())]);
+    let (running, k6) = running.wait_for("handleSummary() to be called", |running| {
+        target.requests().get("/summary").map(|_| descendants(running.pid()))
+    });
+    assert!(!k6.is_empty(), "a k6 is calling it");
+    running.signal("INT");
+    let said = running.wait();
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.stderr.contains("stopped by Ctrl-C or a signal"), "{said:#?}");
+    assert!(said.stdout.contains("█ TOTAL RESULTS") && said.stdout.contains("█ VERDICT"), "{said:#?}");
+    wait_for("its k6 to end", || k6.iter().all(|(pid, _)| !is_alive(*pid)).then_some(()));
 }
