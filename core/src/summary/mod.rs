@@ -26,7 +26,7 @@ pub use export::summary_export;
 pub use facts::error_bound;
 pub use handle::{Terminal, summarizing};
 pub use handled::{Handled, Returned};
-pub use text::{k6_blocks, render};
+pub use text::k6_blocks;
 
 use crate::verdict::Values;
 
