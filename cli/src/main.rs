@@ -9,6 +9,7 @@ mod machine;
 mod outputs;
 mod printer;
 mod report;
+mod returned;
 mod run_ids;
 mod settings;
 mod signals;

@@ -13,6 +13,8 @@ use crate::{error::Failure, exit};
 
 /// The report's name in the folder of a run's outputs.
 pub(crate) const REPORT: &str = "report.html";
+/// The verdict's name there.
+pub(crate) const VERDICT: &str = "verdict.json";
 
 /// All files of one run.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ impl Outputs {
         let own = PendingFile::open(&folder.join("summary.json"))?;
         Ok(Self {
             report: PendingFile::open(&folder.join(REPORT))?,
-            verdict: PendingFile::open(&folder.join("verdict.json"))?,
+            verdict: PendingFile::open(&folder.join(VERDICT))?,
             summaries: std::iter::once(own).chain(asked_for).collect(),
         })
     }
@@ -97,7 +99,8 @@ impl PendingFile {
     }
 }
 
-fn replace(target: &Path, contents: &[u8]) -> io::Result<()> {
+/// Puts the contents in place, whole or not at all.
+pub(crate) fn replace(target: &Path, contents: &[u8]) -> io::Result<()> {
     let mut temporary = beside(target)?;
     temporary.write_all(contents)?;
     temporary.as_file().sync_all()?;

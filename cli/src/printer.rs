@@ -1,8 +1,12 @@
 //! The only way out of the program: stdout carries the result, stderr carries the talk.
 
-use std::{borrow::Cow, io::ErrorKind};
+use std::{
+    borrow::Cow,
+    io::{ErrorKind, Write as _},
+};
 
 use console::{Style, Term};
+use lambdaload_core::summary::Terminal;
 
 use crate::error::Failure;
 
@@ -64,10 +68,35 @@ pub(crate) fn one_line(text: &str) -> String {
     harmless(text).replace(['\n', '\t'], " ")
 }
 
+/// What the script wants shown on a terminal: with its colours, and without all else that could steer it.
+fn coloured(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("\u{1b}[") {
+        let (before, sequence) = rest.split_at(start);
+        let parameters = sequence.chars().skip(2).take_while(|c| c.is_ascii_digit() || *c == ';' || *c == ':').count();
+        let (sequence, after) = sequence.split_at(2 + parameters);
+        let is_colour = after.starts_with('m');
+        shown += &harmless(before);
+        shown += &if is_colour { Cow::Borrowed(sequence) } else { harmless(sequence) };
+        rest = after;
+    }
+    shown + &harmless(rest)
+}
+
+fn for_terminal(bytes: &[u8], is_terminal: bool) -> Cow<'_, [u8]> {
+    if is_terminal {
+        coloured(&String::from_utf8_lossy(bytes).replace("\r\n", "\n")).into_bytes().into()
+    } else {
+        bytes.into()
+    }
+}
+
 /// Where bytes leave the program.
 #[derive(Clone, Debug)]
 pub(crate) struct Printer {
     quiet: bool,
+    colors: bool,
     /// Colours of stdout.
     pub(crate) result_paint: Paint,
     /// Colours of stderr.
@@ -83,6 +112,7 @@ impl Printer {
         let smart = !console::is_dumb();
         Self {
             quiet,
+            colors,
             result_paint: Paint { on: colors && smart && stdout.is_term() },
             talk_paint: Paint { on: colors && smart && stderr.is_term() },
             stdout,
@@ -92,7 +122,16 @@ impl Printer {
 
     /// Writes a result to stdout. A reader that has gone (`| head`) wanted no more of it, which is no error.
     pub(crate) fn result(&self, text: &str) -> Result<(), Failure> {
-        match self.stdout.write_str(text).and_then(|()| self.stdout.flush()) {
+        self.write_result(text.as_bytes())
+    }
+
+    /// Writes to stdout what the script wants there: to a file or pipe as it is.
+    pub(crate) fn scripts_result(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write_result(&for_terminal(bytes, self.stdout.is_term()))
+    }
+
+    fn write_result(&self, bytes: &[u8]) -> Result<(), Failure> {
+        match (&self.stdout).write_all(bytes).and_then(|()| self.stdout.flush()) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Failure::infrastructure("the result cannot be written to stdout").detail(error.to_string()))
             }
@@ -105,6 +144,17 @@ impl Printer {
         if !self.quiet {
             self.write_talk(text);
         }
+    }
+
+    /// Writes to stderr what the script wants there, quiet or not.
+    pub(crate) fn scripts_talk(&self, bytes: &[u8]) {
+        let _ = (&self.stderr).write_all(&for_terminal(bytes, self.stderr.is_term()));
+        let _ = self.stderr.flush();
+    }
+
+    /// What a script is told of where its text will be shown.
+    pub(crate) fn terminal(&self) -> Terminal {
+        Terminal { no_color: !self.colors, stdout: self.stdout.is_term(), stderr: self.stderr.is_term() }
     }
 
     /// Says what went wrong, quiet or not.
@@ -155,6 +205,13 @@ mod tests {
     fn nothing_from_elsewhere_steers_the_terminal() {
         assert_eq!(harmless("\u{1b}[2Jgone\n\tä"), "\u{fffd}[2Jgone\n\tä");
         assert_eq!(one_line("a\r\nb\tc"), "a\u{fffd} b c");
+    }
+
+    #[test]
+    fn a_script_may_colour_and_do_nothing_else() {
+        let text = "\u{1b}[1;32mgreen\u{1b}[0m \u{1b}[2J\u{1b}]0;title\u{7} \u{1b}[";
+        assert_eq!(coloured(text), "\u{1b}[1;32mgreen\u{1b}[0m \u{fffd}[2J\u{fffd}]0;title\u{fffd} \u{fffd}[");
+        assert_eq!(*for_terminal(b"\xff\x1b[2J", false), *b"\xff\x1b[2J");
     }
 
     #[test]

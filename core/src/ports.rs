@@ -197,6 +197,22 @@ pub struct GeneratorSpec {
     pub rps: Option<u64>,
 }
 
+/// What a k6 that calls `handleSummary()` is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SummarySpec {
+    /// The bytes of an archive that [`crate::summary::summarizing`] made.
+    pub archive: Vec<u8>,
+}
+
+/// What a k6 printed that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printed {
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its error messages, without timestamps.
+    pub log: Vec<String>,
+}
+
 /// Where a k6 process is, by its REST API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeneratorPhase {
@@ -240,6 +256,9 @@ pub trait LoadGenerator: Send + Sync {
     async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError>;
     /// Starts k6 paused, without setup, teardown, thresholds and summary, writing its samples for us to read.
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError>;
+    /// Runs k6 to its end, without setup and teardown but with its summary, whose text is returned. Dropping the future
+    /// kills the process.
+    async fn summarize(&self, spec: SummarySpec) -> Result<Printed, GeneratorError>;
 }
 
 /// A k6 that was started: its two ends, to be used by two parties at one time.
@@ -300,6 +319,11 @@ pub mod keys {
     /// The data that `setup()` returned.
     pub fn setup(run: &RunId) -> String {
         format!("runs/{run}/setup.json")
+    }
+
+    /// What the script's `handleSummary()` returned.
+    pub fn handle_summary(run: &RunId) -> String {
+        format!("runs/{run}/handle_summary.json")
     }
 
     /// A chunk.

@@ -104,3 +104,9 @@ pub(super) fn run(command: &mut Command, run: &Run<'_>) {
     output.push(run.samples);
     command.arg("--out").arg(output).arg(run.archive);
 }
+
+/// `k6 run` of an archive that calls `handleSummary()`: at once, with the summary, without what belongs to a worker.
+pub(super) fn summarize(command: &mut Command, archive: &Path) {
+    script(command, false);
+    command.args(["--no-usage-report", "--no-setup", "--no-teardown", "--address", ""]).arg(archive);
+}

@@ -13,7 +13,7 @@ use lambdaload_core::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator},
+    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, SummarySpec},
 };
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -26,6 +26,7 @@ use super::{
     pipe::{self, PipeStream},
     process::{FollowedLog, Running},
     rest::{Port, Rest},
+    summarize,
 };
 use crate::process::Process;
 
@@ -84,7 +85,11 @@ impl K6 {
         }
     }
 
-    async fn spawn(&self, command: Command) -> Result<(Process, crate::process::Output), GeneratorError> {
+    pub(super) fn listener(&self) -> Option<Listener> {
+        self.listener.clone()
+    }
+
+    pub(super) async fn spawn(&self, command: Command) -> Result<(Process, crate::process::Output), GeneratorError> {
         Process::start(command, Signal::KILL).await.map_err(|error| {
             let program = self.program.display();
             match error.kind() {
@@ -96,7 +101,7 @@ impl K6 {
         })
     }
 
-    fn command(&self, home: &TempDir, subcommand: &str) -> Command {
+    pub(super) fn command(&self, home: &TempDir, subcommand: &str) -> Command {
         command::k6(&self.program, home.path(), subcommand)
     }
 }
@@ -168,24 +173,28 @@ impl LoadGenerator for K6 {
         let samples = PipeStream::new(pipe, Arc::clone(&process));
         Ok(Generator { control: Box::new(Running::new(process, log, rest, port, home)), samples: Box::new(samples) })
     }
+
+    async fn summarize(&self, spec: SummarySpec) -> Result<Printed, GeneratorError> {
+        summarize::summarize(self, &spec).await
+    }
 }
 
 /// k6 knows an archive by its contents; the name is for people who look.
 const ARCHIVE: &str = "archive.tar";
 
 /// A folder that only this user can look into, removed when it is dropped.
-fn private_folder() -> Result<TempDir, GeneratorError> {
+pub(super) fn private_folder() -> Result<TempDir, GeneratorError> {
     let folder = tempfile::Builder::new().prefix("lambdaload-k6-").tempdir();
     folder.map_err(|error| failed("making a temporary folder for k6", error))
 }
 
-async fn write_archive(home: &TempDir, archive: &[u8]) -> Result<PathBuf, GeneratorError> {
+pub(super) async fn write_archive(home: &TempDir, archive: &[u8]) -> Result<PathBuf, GeneratorError> {
     let path = home.path().join(ARCHIVE);
     fs::write(&path, archive).await.map_err(|error| failed("writing the archive for k6", error))?;
     Ok(path)
 }
 
-fn failed(operation: &'static str, error: impl Into<lambdaload_core::ports::Cause>) -> GeneratorError {
+pub(super) fn failed(operation: &'static str, error: impl Into<lambdaload_core::ports::Cause>) -> GeneratorError {
     GeneratorError::Process { operation, cause: error.into() }
 }
 

@@ -10,6 +10,7 @@ mod log;
 mod pipe;
 mod process;
 mod rest;
+mod summarize;
 
 pub use generator::K6;
 pub use log::{Level, Listener, Message};

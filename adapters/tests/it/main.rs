@@ -11,3 +11,4 @@ mod fleet;
 #[cfg(all(target_os = "linux", feature = "local"))]
 mod orphans;
 mod running;
+mod summarize;

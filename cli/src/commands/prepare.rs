@@ -29,22 +29,24 @@ pub(super) struct Ready {
     pub(super) prepared: Prepared,
     /// The k6 that it was prepared with and will run on; an absolute path.
     pub(super) k6: PathBuf,
+    /// The same, for what is left to do after the run. Of what the script says in its init code it repeats nothing.
+    pub(super) generator: K6,
 }
 
 /// Finds k6, lets it validate the test, and plans. Starts nothing.
 pub(super) async fn prepare(settings: &TestSettings, printer: &Printer) -> Result<Ready, Failure> {
     let source = source(settings)?;
     let found = find::find(settings.k6.as_deref())?;
-    let k6 = K6::new(&found.path).with_listener(listener(printer));
-    if let Err(error) = k6.version().await {
+    let generator = K6::new(&found.path).with_listener(listener(printer));
+    if let Err(error) = generator.version().await {
         let headline = format!("{} does not work as k6", found.path.display());
         return Err(Failure::infrastructure(headline)
             .detail(error.to_string())
             .hint("--k6 or LAMBDALOAD_K6 name another"));
     }
-    let prepared = prepare::prepare(&k6, source, request(settings), machine::machine()).await;
+    let prepared = prepare::prepare(&generator, source, request(settings), machine::machine()).await;
     let prepared = prepared.map_err(|error| Failure::not_prepared(&error, &settings.script))?;
-    Ok(Ready { prepared, k6: found.path })
+    Ok(Ready { prepared, k6: found.path, generator })
 }
 
 /// Lets people read what the script says in its init code, and warnings of k6: once each, though k6 runs the init code

@@ -5,7 +5,7 @@ use std::path::Path;
 use lambdaload_core::{
     ids::RunId,
     ports::{ObjectStore, keys},
-    summary::{Style, summary_export, text},
+    summary::{Handled, Style, conclusion, k6_blocks, summary_export},
     timeline::Timeline,
     verdict::Verdict,
 };
@@ -15,8 +15,8 @@ use crate::{
     args::Form,
     error::Failure,
     outputs::{Outputs, REPORT},
-    printer::Printer,
-    report,
+    printer::{Printer, one_line},
+    report, returned,
 };
 
 /// Where a run's outputs are kept when nothing else was said.
@@ -24,8 +24,15 @@ pub(super) fn folder_of_run(dir: &Path, id: &RunId) -> std::path::PathBuf {
     dir.join("runs").join(id.as_str())
 }
 
-/// Writes the verdict to stdout. `folder` is where a report may be.
-pub(super) fn show(verdict: &Verdict, form: Form, folder: &Path, printer: &Printer) -> Result<(), Failure> {
+/// Writes the verdict to stdout, below what the script wants there or else k6's summary. `folder` is where a report may
+/// be.
+pub(super) fn show(
+    verdict: &Verdict,
+    form: Form,
+    folder: &Path,
+    handled: &Handled,
+    printer: &Printer,
+) -> Result<(), Failure> {
     let text = match form {
         Form::Json => json(verdict)?,
         Form::Human => {
@@ -33,7 +40,16 @@ pub(super) fn show(verdict: &Verdict, form: Form, folder: &Path, printer: &Print
             let report = report.is_file().then(|| report.to_string_lossy().into_owned());
             let style =
                 Style { color: printer.result_paint.is_on(), width: printer.result_terminal_width().unwrap_or(80) };
-            text::render(verdict, &style, report.as_deref())
+            let conclusion = conclusion(verdict, &style, report.as_deref());
+            match handled.text() {
+                Some(text) => {
+                    printer.scripts_result(text)?;
+                    // The block begins on a line of its own.
+                    let line_end = if text.is_empty() || text.ends_with(b"\n") { "" } else { "\n" };
+                    format!("{line_end}{conclusion}")
+                }
+                None => k6_blocks(verdict, &style) + &conclusion,
+            }
         }
     };
     printer.result(&text)
@@ -66,5 +82,27 @@ pub(super) async fn keep(verdict: &Verdict, store: &dyn ObjectStore, outputs: Ou
         let failure =
             failure.hint(format!("`lambdaload runs get {} --output json` has the whole verdict", verdict.run));
         printer.warning(&failure);
+    }
+}
+
+/// Does with what the script's `handleSummary()` returned what k6 would do, but for what it wants on stdout. What cannot
+/// be done is said; the verdict stays what it is.
+pub(super) fn keep_returned(handled: &Handled, folder: &Path, printer: &Printer) {
+    if let Handled::Failed(words) = handled {
+        let headline = "the script's handleSummary() failed; the usual summary is shown instead";
+        printer.warning(&Failure::infrastructure(headline).detail(words));
+    }
+    if let Some(text) = handled.talk() {
+        printer.scripts_talk(text);
+    }
+    let mut written = Vec::new();
+    for file in handled.files() {
+        match returned::write(folder, file) {
+            Ok(()) => written.push(one_line(&file.name)),
+            Err(failure) => printer.warning(&failure),
+        }
+    }
+    if !written.is_empty() {
+        printer.talk(&format!("handleSummary() wrote {} in {}", written.join(", "), folder.display()));
     }
 }

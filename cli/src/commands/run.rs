@@ -7,7 +7,9 @@ use lambdaload_core::{
     lifecycle::{Abort, AbortCause},
     live::LiveState,
     plan::plural,
-    run::{Ports, UpdateError, abort::abort, aggregate::aggregate, start::start},
+    ports::LoadGenerator,
+    run::{Ports, UpdateError, WatchPorts, abort::abort, aggregate::aggregate, start::start, summarize::summarize},
+    summary::Handled,
     verdict::Verdict,
 };
 use tokio::{
@@ -38,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Runs a test; the exit code is its verdict's.
 pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
     let mut signals = Signals::listen()?;
-    let Ready { prepared, k6 } = tokio::select! {
+    let Ready { prepared, k6, generator } = tokio::select! {
         ready = prepare(&settings, printer) => ready?,
         () = signals.next() => return Err(Failure::stopped("stopped before the run began; nothing was started")),
     };
@@ -54,14 +56,32 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
         return Err(error.into());
     }
     let verdict = conduct(&ports, &id, printer, &mut signals).await?;
+    let handled = handle_summary(&ports, &generator, &verdict, printer, &mut signals).await;
     present::keep(&verdict, &*ports.store, outputs, printer).await;
-    if let Err(failure) = present::show(&verdict, settings.form, &folder, printer) {
+    present::keep_returned(&handled, &folder, printer);
+    if let Err(failure) = present::show(&verdict, settings.form, &folder, &handled, printer) {
         printer.warning(&failure);
     }
     if let Some(logs) = logs(&present::folder_of_run(dir, &id)) {
         printer.talk(&logs);
     }
     Ok(verdict.exit_code)
+}
+
+/// Lets the script's own `handleSummary()` have its say, which a person can cut short.
+async fn handle_summary(
+    ports: &Ports,
+    generator: &dyn LoadGenerator,
+    verdict: &Verdict,
+    printer: &Printer,
+    signals: &mut Signals,
+) -> Handled {
+    let Ports { clock, store, ledger, .. } = ports.clone();
+    let ports = WatchPorts { clock, store, ledger };
+    tokio::select! {
+        handled = summarize(&ports, generator, verdict, printer.terminal()) => handled,
+        () = signals.next() => Handled::Failed("stopped by Ctrl-C or a signal".to_owned()),
+    }
 }
 
 /// Where to read what the script and k6 said, if they said something.

@@ -8,7 +8,8 @@ use lambdaload_core::{
     ids::RunId,
     live::LiveState,
     ports::{Clock as _, RunSummary, keys},
-    run::{WatchPorts, reap::reap},
+    run::{WatchPorts, reap::reap, summarize::summarized},
+    summary::Handled,
     verdict::Outcome,
 };
 use serde::Serialize;
@@ -122,7 +123,10 @@ async fn get(ports: &WatchPorts, id: &RunId, form: Form, dir: &Path, printer: &P
         }
     }
     match (verdict, form) {
-        (Some(verdict), form) => present::show(&verdict, form, &folder, printer)?,
+        (Some(verdict), form) => {
+            let handled = summarized(&*ports.store, id).await.unwrap_or(Handled::Nothing);
+            present::show(&verdict, form, &folder, &handled, printer)?;
+        }
         (None, Form::Human) => printer.result(&under_way(ports, id).await?)?,
         (None, Form::Json) => {
             return Err(Failure::not_valid(format!("run {id} has no verdict yet: it is under way"))

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use lambdaload_core::{live::LiveState, run::watch};
+use lambdaload_core::{
+    live::LiveState,
+    run::{summarize::summarized, watch},
+    summary::Handled,
+};
 use tokio::sync::mpsc;
 
 use super::present;
@@ -30,6 +34,8 @@ pub(super) async fn watch(run: &str, form: Form, dir: &Path, printer: &Printer) 
     };
     view.end();
     let verdict = verdict?;
-    present::show(&verdict, form, &present::folder_of_run(dir, &id), printer)?;
+    // Whoever conducts the run calls it just now; its text may not be there yet.
+    let handled = summarized(&*ports.store, &id).await.unwrap_or(Handled::Nothing);
+    present::show(&verdict, form, &present::folder_of_run(dir, &id), &handled, printer)?;
     Ok(verdict.exit_code)
 }

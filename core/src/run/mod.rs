@@ -1,14 +1,16 @@
 //! The use-cases: what can be done with a run. The only place where ports meet.
 //!
 //! One run is four parties. Whoever starts it ([`start`]) uploads, records and launches. Each worker ([`work`]) drives one
-//! k6 and uploads what it says. The aggregator ([`aggregate`]) starts and stops them together, merges and judges. Whoever
-//! looks on ([`watch`]) or intervenes ([`abort`], [`reap`]) needs nothing but ledger and store.
+//! k6 and uploads what it says. The aggregator ([`aggregate`]) starts and stops them together, merges and judges; then the
+//! script has the last word ([`summarize`]). Whoever looks on ([`watch`]) or intervenes ([`abort`], [`reap`]) needs nothing
+//! but ledger and store.
 
 pub mod abort;
 pub mod aggregate;
 pub mod prepare;
 pub mod reap;
 pub mod start;
+pub mod summarize;
 mod timely;
 pub mod watch;
 pub mod work;

@@ -104,6 +104,6 @@ pub async fn prepare(
     let archive = Archive::read(&bytes).map_err(|error| PrepareError::Archive { path, error })?;
     let options = Options::parse(&generator.inspect(&bytes, check_thresholds).await?)?;
     let plan = Plan::new(request, archive, version, &options, machine)?;
-    let plan = Plan { has_teardown: mentions(&bytes, b"teardown"), ..plan };
+    let plan = Plan { has_teardown: mentions(&bytes, "teardown").unwrap_or(true), ..plan };
     Ok(Prepared { plan, archive: bytes })
 }

@@ -24,32 +24,44 @@ fn entry(metric: &MetricSummary, verdict: &Verdict) -> (String, Value) {
     if !thresholds.is_empty() {
         values.insert("thresholds".to_owned(), thresholds.into());
     }
-    let key = match &metric.suffix {
+    (key(metric), values.into())
+}
+
+/// A metric or sub-metric as k6's documents name it.
+pub(super) fn key(metric: &MetricSummary) -> String {
+    match &metric.suffix {
         Some(tags) => format!("{}{{{}}}", metric.name, tags.trim()),
         None => metric.name.clone(),
-    };
-    (key, values.into())
+    }
 }
 
 fn values(metric: &MetricSummary, summary: &Summary) -> Map<String, Value> {
-    let pairs: Vec<(&str, Value)> = match &metric.values {
+    let named = |(name, value): (&str, Option<f64>)| match (name, &metric.values) {
+        ("rate", Values::Rate { .. }) => ("value".to_owned(), value.map_or(Value::Null, number)),
+        _ => (name.to_owned(), value.map_or(Value::Null, number)),
+    };
+    numbers(metric, summary).into_iter().map(named).collect()
+}
+
+/// A metric's values under the names that k6 gives to `handleSummary()`; none for a statistic that the verdict does not
+/// have.
+pub(super) fn numbers<'s>(metric: &MetricSummary, summary: &'s Summary) -> Vec<(&'s str, Option<f64>)> {
+    match &metric.values {
         Values::Trend { .. } => {
-            let stats = summary.trend_stats.iter();
-            stats.map(|stat| (stat.as_str(), trend_value(&metric.values, stat).map_or(Value::Null, number))).collect()
+            summary.trend_stats.iter().map(|stat| (stat.as_str(), trend_value(&metric.values, stat))).collect()
         }
-        Values::Counter { count, rate } => vec![("count", number(count.0)), ("rate", number(rate.0))],
+        Values::Counter { count, rate } => vec![("count", Some(count.0)), ("rate", Some(rate.0))],
         Values::Gauge { value, min, max } => {
-            vec![("value", number(value.0)), ("min", number(min.0)), ("max", number(max.0))]
+            vec![("value", Some(value.0)), ("min", Some(min.0)), ("max", Some(max.0))]
         }
         Values::Rate { rate, passes, fails } => {
-            vec![("value", number(rate.0)), ("passes", json!(passes)), ("fails", json!(fails))]
+            vec![("rate", Some(rate.0)), ("passes", Some(*passes as f64)), ("fails", Some(*fails as f64))]
         }
-    };
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 /// A number as JavaScript writes it: whole ones without a point. JSON has no infinity; k6 writes null.
-fn number(value: f64) -> Value {
+pub(super) fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "only whole numbers that a double holds exactly")]
     if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 { json!(value as i64) } else { json!(value) }
 }
@@ -79,7 +91,7 @@ fn group(name: &str, path: &str) -> Value {
 }
 
 /// k6's id of a group or check: the MD5 of its path in hexadecimal.
-fn id(path: &str) -> String {
+pub(super) fn id(path: &str) -> String {
     Md5::digest(path).iter().fold(String::new(), |mut id, byte| {
         // Writing to a string cannot fail.
         _ = write!(id, "{byte:02x}");

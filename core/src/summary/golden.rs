@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Style, k6_blocks, summary_export};
+use super::{Style, Terminal, handle::input, k6_blocks, summary_export};
 use crate::{
     k6::options::Options,
     number::Number,
@@ -43,6 +43,21 @@ fn the_export_is_k6s_own() {
         numbers_are_floats(&mut ours);
         assert_eq!(ours, exported, "{}", case.display());
     }
+}
+
+#[test]
+fn the_input_of_handle_summary_is_k6s_own() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/summary/handle-summary");
+    let mut given = json(&case, "input.json");
+    // What `setup()` returned goes another way.
+    given.as_object_mut().expect("an object").remove("setup_data");
+    let mut verdict = verdict(&case);
+    // It is in no export, and elsewhere worked out from a rate.
+    verdict.duration_ms = given["state"]["testRunDurationMs"].as_f64().expect("a number");
+    let mut ours = input(&verdict, Terminal { no_color: true, ..Terminal::default() });
+    numbers_are_floats(&mut given);
+    numbers_are_floats(&mut ours);
+    assert_eq!(ours, given);
 }
 
 fn cases() -> Vec<PathBuf> {

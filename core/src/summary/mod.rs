@@ -10,6 +10,8 @@ mod facts;
 pub mod format;
 #[cfg(test)]
 mod golden;
+mod handle;
+mod handled;
 mod order;
 mod table;
 pub mod text;
@@ -22,7 +24,9 @@ use anstyle::AnsiColor;
 pub use conclusion::{compared_value, conclusion, crossing, headline};
 pub use export::summary_export;
 pub use facts::error_bound;
-pub use text::{k6_blocks, render};
+pub use handle::{Terminal, summarizing};
+pub use handled::{Handled, Returned};
+pub use text::k6_blocks;
 
 use crate::verdict::Values;
 

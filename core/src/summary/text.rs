@@ -1,7 +1,7 @@
 //! The end-of-test summary as k6 prints it: thresholds, checks and metrics by section.
 
 use super::{
-    BAD, BOLD, GOOD, PLAIN, Style, conclusion, format, order, printable,
+    BAD, BOLD, GOOD, PLAIN, Style, format, order, printable,
     table::{Cells, Row, Widths, assignment},
     trend_value,
 };
@@ -10,12 +10,6 @@ use crate::{
     series::{Contains, Metric, MetricKind},
     verdict::{CheckSummary, MetricSummary, Summary, ThresholdResult, Values, Verdict},
 };
-
-/// The whole text for the end of a run: k6's blocks, and below them our own conclusion. `report` is where the report
-/// was written, if one was.
-pub fn render(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
-    k6_blocks(verdict, style) + &conclusion(verdict, style, report)
-}
 
 /// What k6 prints at the end of a test (less the empty lines after it).
 ///

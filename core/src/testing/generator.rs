@@ -17,7 +17,7 @@ use crate::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator},
+    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, SummarySpec},
     segment::Segment,
     testing::{clock::VirtualTime, generator::process::Process},
 };
@@ -199,6 +199,9 @@ pub struct ScriptedK6 {
     journal: Journal,
     archive: Vec<u8>,
     options: String,
+    /// How long it takes to summarize, and what it prints then.
+    summary: (Duration, Printed),
+    summarized: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl ScriptedK6 {
@@ -214,7 +217,24 @@ impl ScriptedK6 {
                 ("data", b"export function teardown() {}"),
             ]),
             options: options.to_owned(),
+            summary: (Duration::ZERO, Printed::default()),
+            summarized: Arc::default(),
         }
+    }
+
+    /// The same k6 with a script that has a `handleSummary()`, which prints this after so long; [`Duration::MAX`] for one
+    /// that hangs.
+    #[must_use]
+    pub fn with_handle_summary(mut self, after: Duration, printed: Printed) -> Self {
+        let script = b"export function handleSummary() {}";
+        self.archive = tar_of(&[("metadata.json", br#"{"type":"js","filename":"file:///test.js"}"#), ("data", script)]);
+        self.summary = (after, printed);
+        self
+    }
+
+    /// The archives with which it was to summarize.
+    pub fn summarized(&self) -> Vec<Vec<u8>> {
+        self.summarized.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The same k6 on a machine with this clock.
@@ -261,6 +281,13 @@ impl LoadGenerator for ScriptedK6 {
         }
         let (control, samples) = Process::start(self, WorkerIndex(index), script.clone(), spec.linger);
         Ok(Generator { control, samples })
+    }
+
+    async fn summarize(&self, spec: SummarySpec) -> Result<Printed, GeneratorError> {
+        self.summarized.lock().unwrap_or_else(PoisonError::into_inner).push(spec.archive);
+        let (after, printed) = &self.summary;
+        self.clock.sleep(*after).await;
+        Ok(printed.clone())
     }
 }
 

@@ -18,4 +18,5 @@ mod script;
 mod stops;
 mod store_faults;
 mod substitutes;
+mod summaries;
 mod usual;

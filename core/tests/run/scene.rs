@@ -77,6 +77,10 @@ impl Scene {
         );
         let workers = u32::try_from(test.scripts.len()).expect("a few");
         let k6 = ScriptedK6::new(time, test.scripts, &options);
+        let k6 = match test.handle_summary {
+            Some((after, printed)) => k6.with_handle_summary(after, printed),
+            None => k6,
+        };
         let faulty_store = |faults: &PortFaults| -> Arc<dyn ObjectStore> {
             let store: Arc<dyn ObjectStore> = store.clone();
             Arc::new(Faulty::new(store, faults.store.clone(), time.clone()))

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lambdaload_core::{
     ids::WorkerIndex,
+    ports::Printed,
     testing::{clock::run_virtual, fleet::Launch, generator::K6Script},
     verdict::Verdict,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Test {
     pub(crate) stale: bool,
     /// Microseconds by which the clocks of workers are fast.
     pub(crate) fast_clocks: BTreeMap<WorkerIndex, i64>,
+    /// What the k6 prints that calls the script's `handleSummary()`, and after how long; none for a script without one.
+    pub(crate) handle_summary: Option<(Duration, Printed)>,
 }
 
 impl Test {
@@ -69,6 +72,7 @@ impl Test {
             min_workers: None,
             stale: false,
             fast_clocks: BTreeMap::new(),
+            handle_summary: None,
         }
     }
 

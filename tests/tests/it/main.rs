@@ -6,6 +6,7 @@ mod commands;
 mod differential;
 mod endings;
 mod failures;
+mod handle_summary;
 mod input;
 mod nine_jobs;
 mod same_as_k6;
