@@ -11,7 +11,7 @@ use lambdaload_core::{
     lifecycle::{Abort, AbortCause},
     number::Number,
     testing::sample,
-    verdict::Verdict,
+    verdict::{GroupSummary, LeftOut, Verdict},
 };
 use serde_json::{Value, json};
 
@@ -29,6 +29,12 @@ fn verdicts() -> [Verdict; 3] {
     let mut full = sample::incomplete();
     full.abort = Some(Abort { cause: AbortCause::System, message: "worker 7 is lost".into(), at_once: true });
     full.summary.time_unit = Some("ms".into());
+    let (metrics, checks) = (full.summary.metrics.clone(), full.summary.checks.clone());
+    full.summary.groups = vec![
+        GroupSummary { scenario: Some("buy".into()), group: None, metrics, checks },
+        GroupSummary { scenario: None, group: Some("::a::b".into()), metrics: Vec::new(), checks: Vec::new() },
+    ];
+    full.summary.left_out = LeftOut { metrics: vec!["http_reqs".into()], groups: 1 };
     full.thresholds[0].value = Some(Number(f64::INFINITY));
     [sample::verdict(), sample::incomplete(), full]
 }

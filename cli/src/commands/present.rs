@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use lambdaload_core::{
+    archive::Archive,
     ids::RunId,
+    plan::SummaryMode,
     ports::{ObjectStore, keys},
-    summary::{Style, summary_export, text},
+    summary::{Style, machine_readable, summary_export, text},
     timeline::Timeline,
     verdict::Verdict,
 };
@@ -24,8 +26,14 @@ pub(super) fn folder_of_run(dir: &Path, id: &RunId) -> std::path::PathBuf {
     dir.join("runs").join(id.as_str())
 }
 
-/// Writes the verdict to stdout. `folder` is where a report may be.
-pub(super) fn show(verdict: &Verdict, form: Form, folder: &Path, printer: &Printer) -> Result<(), Failure> {
+/// Writes the verdict to stdout. `folder` is where a report may be; a document has all, whatever the mode.
+pub(super) fn show(
+    verdict: &Verdict,
+    form: Form,
+    mode: SummaryMode,
+    folder: &Path,
+    printer: &Printer,
+) -> Result<(), Failure> {
     let text = match form {
         Form::Json => json(verdict)?,
         Form::Human => {
@@ -33,7 +41,7 @@ pub(super) fn show(verdict: &Verdict, form: Form, folder: &Path, printer: &Print
             let report = report.is_file().then(|| report.to_string_lossy().into_owned());
             let style =
                 Style { color: printer.result_paint.is_on(), width: printer.result_terminal_width().unwrap_or(80) };
-            text::render(verdict, &style, report.as_deref())
+            text::render(verdict, mode, &style, report.as_deref())
         }
     };
     printer.result(&text)
@@ -47,7 +55,13 @@ pub(super) fn json(document: &impl Serialize) -> Result<String, Failure> {
 }
 
 /// Writes the files of a run. What cannot be written is said; the verdict stays what it is.
-pub(super) async fn keep(verdict: &Verdict, store: &dyn ObjectStore, outputs: Outputs, printer: &Printer) {
+pub(super) async fn keep(
+    verdict: &Verdict,
+    machine_readable: bool,
+    store: &dyn ObjectStore,
+    outputs: Outputs,
+    printer: &Printer,
+) {
     let Outputs { report, verdict: document, summaries } = outputs;
     let timeline = match store.get(&keys::timeline(&verdict.run)).await {
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
@@ -58,13 +72,25 @@ pub(super) async fn keep(verdict: &Verdict, store: &dyn ObjectStore, outputs: Ou
         .map_err(|error| Failure::infrastructure("the report cannot be made").detail(format!("{error:#}")));
     let mut written = vec![page.and_then(|page| report.write(page.as_bytes()))];
     written.push(json(verdict).and_then(|text| document.write(text.as_bytes())));
-    let summary = json(&summary_export(verdict));
-    for file in summaries {
-        written.push(summary.as_ref().map_or(Ok(()), |text| file.write(text.as_bytes())));
+    let summary =
+        if machine_readable { written_for_machines(verdict, store).await } else { json(&summary_export(verdict)) };
+    match summary {
+        Ok(text) => written.extend(summaries.into_iter().map(|file| file.write(text.as_bytes()))),
+        Err(failure) => written.push(Err(failure)),
     }
     for failure in written.into_iter().filter_map(Result::err) {
         let failure =
             failure.hint(format!("`lambdaload runs get {} --output json` has the whole verdict", verdict.run));
         printer.warning(&failure);
     }
+}
+
+/// The summary in the shape of `--new-machine-readable-summary`; it quotes the script, which is in the archive.
+async fn written_for_machines(verdict: &Verdict, store: &dyn ObjectStore) -> Result<String, Failure> {
+    let no_script =
+        |reason: String| Failure::infrastructure("the script for the summary cannot be read").detail(reason);
+    let archive = store.get(&keys::archive(&verdict.archive.hash)).await;
+    let archive = archive.map_err(|error| no_script(error.to_string()))?;
+    let script = Archive::main_script(&archive).map_err(|error| no_script(error.to_string()))?;
+    json(&machine_readable(verdict, &script, &jiff::Timestamp::now().to_string()))
 }

@@ -22,7 +22,7 @@ use crate::{
     threshold::{Threshold, ThresholdError},
 };
 
-pub use crate::k6::options::{SummaryOptions, TimeUnit};
+pub use crate::k6::options::{SummaryMode, SummaryOptions, TimeUnit};
 pub use scenario::PlannedScenario;
 pub use words::{plural, words};
 pub use workers::{MAX_WORKERS, Machine, Workers};
@@ -127,6 +127,10 @@ pub struct Request {
     pub trend_stats: Option<Vec<String>>,
     /// `--summary-time-unit`.
     pub time_unit: Option<TimeUnit>,
+    /// `--summary-mode`.
+    pub summary_mode: SummaryMode,
+    /// `--new-machine-readable-summary`.
+    pub machine_readable_summary: bool,
 }
 
 /// Why there is no plan. Nothing has been started.
@@ -177,6 +181,8 @@ impl Plan {
             return Err(PlanError::TrendStat(bad.clone()));
         }
         summary.time_unit = request.time_unit.or(summary.time_unit);
+        summary.mode = request.summary_mode;
+        summary.machine_readable = request.machine_readable_summary;
         let vus_per_worker = options.max_vus.div_ceil(u64::from(workers));
         Ok(Self {
             name: request.name.or_else(|| options.cloud_name().map(str::to_owned)).unwrap_or(request.script.clone()),
@@ -336,6 +342,8 @@ mod tests {
             no_thresholds: false,
             trend_stats: None,
             time_unit: None,
+            summary_mode: SummaryMode::default(),
+            machine_readable_summary: false,
         };
         let machine = Machine { cores: 2, open_files: 1024 };
         Plan::new(request, archive, K6Version::new(1, 8, 1), options, machine)

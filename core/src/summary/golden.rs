@@ -12,7 +12,7 @@ use super::{Style, k6_blocks, summary_export};
 use crate::{
     k6::options::Options,
     number::Number,
-    plan::TimeUnit,
+    plan::{SummaryMode, TimeUnit},
     series::{Contains, Metric, MetricKind},
     testing::sample,
     threshold::{Aggregation, Threshold},
@@ -23,7 +23,7 @@ use crate::{
 fn the_text_is_k6s_own() {
     for case in cases() {
         let printed = read(&case, "k6.txt");
-        let ours = k6_blocks(&verdict(&case), &Style::default());
+        let ours = k6_blocks(&verdict(&case), SummaryMode::Compact, &Style::default());
         for (ours, printed) in ours.lines().zip(printed.lines()) {
             assert_eq!(ours, printed, "{}", case.display());
         }
@@ -83,8 +83,13 @@ fn verdict(case: &Path) -> Verdict {
         TimeUnit::Milliseconds => "ms".to_owned(),
         TimeUnit::Microseconds => "us".to_owned(),
     });
-    verdict.summary =
-        Summary { metrics, checks: checks(&exported["root_group"], ""), trend_stats: wanted.trend_stats, time_unit };
+    verdict.summary = Summary {
+        metrics,
+        checks: checks(&exported["root_group"], ""),
+        trend_stats: wanted.trend_stats,
+        time_unit,
+        ..Summary::default()
+    };
     verdict
 }
 

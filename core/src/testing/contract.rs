@@ -12,7 +12,7 @@ use crate::{
     ids::{Attempt, RunId, WorkerIndex},
     k6::{options::Options, version::K6Version},
     lifecycle::{RunEvent, RunState},
-    plan::{Machine, Plan, Request, Workers},
+    plan::{Machine, Plan, Request, SummaryMode, Workers},
     ports::{Ledger, LedgerError, ObjectStore, StoreError, Timestamp},
     records::{RunRecord, WorkerPhase, WorkerRecord},
     testing::sample,
@@ -36,6 +36,8 @@ pub fn sample_run(id: &RunId) -> RunRecord {
         no_thresholds: false,
         trend_stats: None,
         time_unit: None,
+        summary_mode: SummaryMode::default(),
+        machine_readable_summary: false,
     };
     let archive = Archive { filename: "file:///a.js".into(), ..sample::verdict().archive };
     let machine = Machine { cores: 2, open_files: 1024 };

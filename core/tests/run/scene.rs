@@ -10,7 +10,7 @@ use lambdaload_core::{
     ids::{RunId, WorkerIndex},
     lifecycle::{Abort, AbortCause},
     live::LiveState,
-    plan::{Machine, Request, Workers},
+    plan::{Machine, Request, SummaryMode, Workers},
     ports::{Ledger, ObjectStore},
     records::RunRecord,
     run::{
@@ -133,6 +133,8 @@ impl Scene {
             no_thresholds: false,
             trend_stats: None,
             time_unit: None,
+            summary_mode: SummaryMode::default(),
+            machine_readable_summary: false,
         };
         let source = Source::Script { path: "test.js".into(), env: Vec::new() };
         let machine = Machine { cores: 4, open_files: 1024 };

@@ -12,7 +12,7 @@ use lambdaload_core::{
     chunk::{Chunk, ChunkKey},
     ids::{Attempt, RunId, WorkerIndex},
     k6::{options::Options, version::K6Version},
-    plan::{Machine, Plan, Request, Workers},
+    plan::{Machine, Plan, Request, SummaryMode, Workers},
     recorder::Recorder,
     verdict::Values,
 };
@@ -68,6 +68,8 @@ fn run_k6(script: &str, env: &[(&str, &str)]) -> Oracle {
         no_thresholds: false,
         trend_stats: Some(TREND_STATS.split(',').map(str::to_owned).collect()),
         time_unit: None,
+        summary_mode: SummaryMode::default(),
+        machine_readable_summary: false,
     };
     let archive = Archive::read(&std::fs::read(&archive).expect("the archive")).expect("an archive");
     let machine = Machine { cores: 2, open_files: 1024 };

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use lambdaload_core::{
     archive::Archive,
     k6::{options::Options, version::K6Version},
-    plan::{Machine, Request, Workers},
+    plan::{Machine, Request, SummaryMode, Workers},
 };
 
 use super::*;
@@ -31,6 +31,8 @@ pub(crate) fn plan(scenarios: &str, thresholds: &str, workers: Workers) -> Plan 
         no_thresholds: false,
         trend_stats: None,
         time_unit: None,
+        summary_mode: SummaryMode::default(),
+        machine_readable_summary: false,
     };
     let machine = Machine { cores: 12, open_files: 1024 };
     Plan::new(request, archive, K6Version::new(1, 8, 1), &options, machine).expect("plans")
