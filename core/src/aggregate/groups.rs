@@ -16,8 +16,9 @@ use crate::{
     verdict::{CheckSummary, GroupSummary, LeftOut, MetricSummary},
 };
 
-/// Groups and scenarios that a verdict keeps: a script that names its groups by what it reads must not make it huge.
-pub const MAX_GROUPS: usize = 250;
+/// Groups and scenarios that a verdict keeps, each about three kilobytes if it has HTTP requests: a script that names its
+/// groups by what it reads must not make the verdict huge.
+pub const MAX_GROUPS: usize = 100;
 
 /// A scenario, or none; and in it a group, or none for the scenario as a whole.
 type Place<'a> = (Option<&'a str>, Option<String>);

@@ -6,6 +6,7 @@ use super::{
     wrap::wrapped,
 };
 use crate::{
+    aggregate::MAX_GROUPS,
     plan::{SummaryMode, plural},
     recorder::MAX_TAG_SETS,
     verdict::{GroupSummary, LeftOut, Verdict},
@@ -36,7 +37,7 @@ pub(super) fn blocks(verdict: &Verdict, style: &Style) -> String {
         text += &title(&format!("SCENARIO: {}", printable(name)), style);
         text += &scenario.results(verdict, 0, style);
     }
-    text + &left_out(&verdict.summary.left_out, style)
+    text + &left_out(verdict, style)
 }
 
 /// The groups of a scenario in the order of their first samples. k6 keeps them in a JavaScript object, in which names
@@ -86,21 +87,28 @@ impl Node<'_> {
 }
 
 /// What groups and scenarios lack, and why. k6 has no such block: it keeps every sample.
-fn left_out(left_out: &LeftOut, style: &Style) -> String {
+fn left_out(verdict: &Verdict, style: &Style) -> String {
+    let LeftOut { metrics, groups } = &verdict.summary.left_out;
     let mut sentences = Vec::new();
-    if !left_out.metrics.is_empty() {
-        let tag_sets = super::format::grouped(MAX_TAG_SETS as u64);
+    if !metrics.is_empty() {
+        let why = if verdict.samples.folded > 0 {
+            let tag_sets = super::format::grouped(MAX_TAG_SETS as u64);
+            format!(
+                "a worker keeps {tag_sets} tag sets apart, and there were more. A `name` tag on requests makes fewer."
+            )
+        } else {
+            "the last ones of a worker were lost.".to_owned()
+        };
         sentences.push(format!(
-            "{}: not every sample is known with its tags, so groups and scenarios are shown without. A worker that was \
-             lost takes some with it; a worker with more than {tag_sets} tag sets folds the others. A `name` tag on \
-             requests makes fewer.",
-            left_out.metrics.join(", ")
+            "{}: groups and scenarios are shown without, because not every sample is known with its tags: {why}",
+            metrics.join(", ")
         ));
     }
-    if left_out.groups > 0 {
-        let more = plural(left_out.groups, "more group");
-        sentences
-            .push(format!("{more}: the summary has room for {} groups and scenarios", crate::aggregate::MAX_GROUPS));
+    if *groups > 0 {
+        sentences.push(format!(
+            "{}: the summary has room for {MAX_GROUPS} groups and scenarios",
+            plural(*groups, "more group")
+        ));
     }
     if sentences.is_empty() {
         return String::new();
@@ -136,16 +144,21 @@ mod tests {
         let mut verdict = sample::verdict();
         verdict.summary.groups = vec![group(Some("\u{1b}[2Jbuy"), None), group(None, Some("::\u{7}cart"))];
         verdict.summary.left_out = LeftOut { metrics: vec!["http_reqs".into(), "size".into()], groups: 3 };
-        let text = k6_blocks(&verdict, SummaryMode::Full, &Style::default());
-        let (_, said) = text.split_once("GROUP: ").expect("groups");
-        let expected = "\u{fffd}cart \n\n\n  █ SCENARIO: \u{fffd}[2Jbuy \n\n\n  █ LEFT OUT \n
-    http_reqs, size: not every sample is known with its tags, so groups and
-      scenarios are shown without. A worker that was lost takes some with it; a
-      worker with more than 4,000 tag sets folds the others. A `name` tag on
-      requests makes fewer.
-    3 more groups: the summary has room for 250 groups and scenarios
+        let said = |verdict: &Verdict| {
+            let text = k6_blocks(verdict, SummaryMode::Full, &Style::default());
+            text.split_once("GROUP: ").expect("groups").1.to_owned()
+        };
+        let lost = "\u{fffd}cart \n\n\n  █ SCENARIO: \u{fffd}[2Jbuy \n\n\n  █ LEFT OUT \n
+    http_reqs, size: groups and scenarios are shown without, because not every
+      sample is known with its tags: the last ones of a worker were lost.
+    3 more groups: the summary has room for 100 groups and scenarios
 ";
-        assert_eq!(said, expected);
+        assert_eq!(said(&verdict), lost);
+        verdict.samples.folded = 7;
+        let folded = "sample is known with its tags: a worker keeps 4,000 tag sets apart, and
+      there were more. A `name` tag on requests makes fewer.
+    3 more";
+        assert!(said(&verdict).contains(folded), "{}", said(&verdict));
     }
 
     #[test]
