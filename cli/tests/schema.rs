@@ -61,6 +61,20 @@ fn verdicts_are_valid_and_come_back() {
     }
 }
 
+/// A run of last year is still shown.
+#[test]
+fn a_verdict_from_before_groups_were_kept_is_read() {
+    let mut document = serde_json::to_value(sample::verdict()).expect("writes");
+    let summary = document["summary"].as_object_mut().expect("an object");
+    for field in ["mode", "group_paths", "groups", "left_out"] {
+        assert!(summary.remove(field).is_some(), "{field}");
+    }
+    let validator = jsonschema::validator_for(&published()).expect("a schema");
+    assert!(validator.is_valid(&document));
+    let read = serde_json::from_value::<Verdict>(document).expect("reads");
+    assert_eq!(read.summary.metrics, sample::verdict().summary.metrics);
+}
+
 #[test]
 fn what_is_no_verdict_is_not_valid() {
     let validator = jsonschema::validator_for(&published()).expect("a schema");
