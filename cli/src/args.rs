@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use lambdaload_core::plan::Workers;
+use lambdaload_core::plan::{SummaryMode, Workers};
 use serde::Deserialize;
 
 use crate::{exit, settings::parse_workers};
@@ -116,9 +116,16 @@ pub(crate) struct TestArgs {
     /// One unit for all times in the summary
     #[arg(long, value_name = "UNIT")]
     pub(crate) summary_time_unit: Option<TimeUnitName>,
+    /// How much of k6's summary is shown: compact, full (all metrics, groups and scenarios) or disabled; the verdict is
+    /// shown in any case [env: LAMBDALOAD_SUMMARY_MODE] [default: compact]
+    #[arg(long, value_name = "MODE", value_parser = SummaryMode::parse)]
+    pub(crate) summary_mode: Option<SummaryMode>,
     /// Writes the summary in k6's own JSON shape [env: LAMBDALOAD_SUMMARY_EXPORT]
     #[arg(long, value_name = "FILE")]
     pub(crate) summary_export: Option<PathBuf>,
+    /// Gives --summary-export and summary.json the shape that they have in k6 1.5 and later with this flag
+    #[arg(long)]
+    pub(crate) new_machine_readable_summary: bool,
     /// Folder for report.html, summary.json and verdict.json [env: LAMBDALOAD_OUT_DIR] [default: runs/ID in --dir]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out_dir: Option<PathBuf>,
@@ -133,6 +140,17 @@ pub(crate) struct FormArgs {
     /// Form of the result on stdout [env: LAMBDALOAD_OUTPUT] [default: human]
     #[arg(long, value_name = "FORM")]
     pub(crate) output: Option<Form>,
+}
+
+/// How a verdict is shown.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ShowArgs {
+    /// In which form.
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+    /// How much of k6's summary is shown: compact, full or disabled [default: what the run was started with]
+    #[arg(long, value_name = "MODE", value_parser = SummaryMode::parse)]
+    pub(crate) summary_mode: Option<SummaryMode>,
 }
 
 /// Which runs.
@@ -151,9 +169,9 @@ pub(crate) enum RunsCommand {
     Get(RunArgs),
     /// Shows the latest run
     Latest {
-        /// In which form.
+        /// How it is shown.
         #[command(flatten)]
-        form: FormArgs,
+        show: ShowArgs,
     },
 }
 
@@ -162,9 +180,9 @@ pub(crate) enum RunsCommand {
 pub(crate) struct RunArgs {
     /// Id of the run, or its first letters
     pub(crate) run: String,
-    /// In which form.
+    /// How it is shown.
     #[command(flatten)]
-    pub(crate) form: FormArgs,
+    pub(crate) show: ShowArgs,
 }
 
 /// One worker of one run.
@@ -255,6 +273,18 @@ mod tests {
         assert_eq!(args.summary_trend_stats.as_deref(), Some(["avg".to_owned(), "p(95)".to_owned()].as_slice()));
         assert_eq!(args.summary_time_unit, Some(TimeUnitName::Milliseconds));
         assert_eq!(args.script, Some(PathBuf::from("a.js")));
+    }
+
+    #[test]
+    fn summary_modes_are_k6s_less_the_one_it_dropped() {
+        let args = test_args("lambdaload run --summary-mode full --new-machine-readable-summary a.js");
+        assert_eq!((args.summary_mode, args.new_machine_readable_summary), (Some(SummaryMode::Full), true));
+        for line in ["lambdaload run --summary-mode legacy", "lambdaload runs latest --summary-mode legacy"] {
+            let message = parse(line).expect_err("refused").to_string();
+            assert!(message.contains("k6 2.0 has dropped its `legacy` summary; use compact, or full"), "{message}");
+        }
+        let message = parse("lambdaload watch X --summary-mode fll").expect_err("refused").to_string();
+        assert!(message.contains("expected compact, full or disabled"), "{message}");
     }
 
     #[test]

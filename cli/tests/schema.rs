@@ -11,7 +11,7 @@ use lambdaload_core::{
     lifecycle::{Abort, AbortCause},
     number::Number,
     testing::sample,
-    verdict::Verdict,
+    verdict::{GroupSummary, LeftOut, Verdict},
 };
 use serde_json::{Value, json};
 
@@ -29,6 +29,12 @@ fn verdicts() -> [Verdict; 3] {
     let mut full = sample::incomplete();
     full.abort = Some(Abort { cause: AbortCause::System, message: "worker 7 is lost".into(), at_once: true });
     full.summary.time_unit = Some("ms".into());
+    let (metrics, checks) = (full.summary.metrics.clone(), full.summary.checks.clone());
+    full.summary.groups = vec![
+        GroupSummary { scenario: Some("buy".into()), group: None, metrics, checks },
+        GroupSummary { scenario: None, group: Some("::a::b".into()), metrics: Vec::new(), checks: Vec::new() },
+    ];
+    full.summary.left_out = LeftOut { metrics: vec!["http_reqs".into()], groups: 1 };
     full.thresholds[0].value = Some(Number(f64::INFINITY));
     [sample::verdict(), sample::incomplete(), full]
 }
@@ -53,6 +59,20 @@ fn verdicts_are_valid_and_come_back() {
         assert!(errors.is_empty(), "{errors:#?}");
         assert_eq!(serde_json::from_value::<Verdict>(document).expect("reads"), verdict);
     }
+}
+
+/// A run of last year is still shown.
+#[test]
+fn a_verdict_from_before_groups_were_kept_is_read() {
+    let mut document = serde_json::to_value(sample::verdict()).expect("writes");
+    let summary = document["summary"].as_object_mut().expect("an object");
+    for field in ["mode", "group_paths", "groups", "left_out"] {
+        assert!(summary.remove(field).is_some(), "{field}");
+    }
+    let validator = jsonschema::validator_for(&published()).expect("a schema");
+    assert!(validator.is_valid(&document));
+    let read = serde_json::from_value::<Verdict>(document).expect("reads");
+    assert_eq!(read.summary.metrics, sample::verdict().summary.metrics);
 }
 
 #[test]

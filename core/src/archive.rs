@@ -114,6 +114,19 @@ impl Archive {
         }
         Ok(Self { hash: ArchiveHash(digits), size: tar.len() as u64, files, filename: metadata.filename })
     }
+
+    /// The source of the main script, as its author wrote it.
+    pub fn main_script(tar: &[u8]) -> Result<String, ArchiveError> {
+        for entry in tar::Archive::new(tar).entries()? {
+            let mut entry = entry?;
+            if *entry.path_bytes() == *b"data" {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes)?;
+                return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+        Err(ArchiveError::NoScript)
+    }
 }
 
 #[cfg(test)]
@@ -142,6 +155,9 @@ mod tests {
         let other = read(&[("metadata.json", METADATA), ("data", b"2"), ("file/a.js", b"2")], 1);
         assert_eq!(first, later);
         assert_ne!(first.hash, other.hash);
+        let bytes = tar(&[("metadata.json", METADATA), ("file/a.js", b"x"), ("data", "é".as_bytes())], 1);
+        assert_eq!(Archive::main_script(&bytes).expect("reads"), "é");
+        assert!(matches!(Archive::main_script(&tar(&[("metadata.json", METADATA)], 1)), Err(ArchiveError::NoScript)));
         assert_eq!((first.files, first.filename.as_str()), (1, "file:///a.js"));
     }
 

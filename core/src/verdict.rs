@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     archive::Archive,
     ids::{RunId, WorkerIndex},
-    k6::version::K6Version,
+    k6::{options::SummaryMode, version::K6Version},
     lifecycle::Abort,
     number::Number,
     records::{Failure, WorkerPhase},
@@ -242,6 +242,40 @@ pub struct Summary {
     pub trend_stats: Vec<String>,
     /// One unit for all times: `s`, `ms` or `us`; none lets the size choose.
     pub time_unit: Option<String>,
+    /// How much of this was asked to be shown.
+    #[serde(default)]
+    pub mode: SummaryMode,
+    /// The paths of all groups that k6 timed or that have checks, as `::outer::inner`, in the order of the first samples.
+    #[serde(default)]
+    pub group_paths: Vec<String>,
+    /// What was measured in each group and in each scenario, in the order of the first samples.
+    #[serde(default)]
+    pub groups: Vec<GroupSummary>,
+    /// What `groups` lacks because it is not known for certain, or for size.
+    #[serde(default)]
+    pub left_out: LeftOut,
+}
+
+/// What was measured in one group, or in one scenario as a whole, from complete tag sets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GroupSummary {
+    /// The scenario; none for the scenario `default`, whose groups k6 shows on their own, and outside of all.
+    pub scenario: Option<String>,
+    /// The group's path as k6 writes it, without the groups in it; none for the scenario as a whole.
+    pub group: Option<String>,
+    /// Its metrics by name, without sub-metrics.
+    pub metrics: Vec<MetricSummary>,
+    /// Its checks, in the order in which the script first made them.
+    pub checks: Vec<CheckSummary>,
+}
+
+/// What [`Summary::groups`] lacks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// Metrics of which not every sample arrived with its tags, so that no figure of a group would be right.
+    pub metrics: Vec<String>,
+    /// Groups and scenarios beyond those that are kept.
+    pub groups: u64,
 }
 
 /// One metric or sub-metric.

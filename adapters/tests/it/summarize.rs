@@ -5,7 +5,7 @@ use std::path::Path;
 use lambdaload_adapters::k6::K6;
 use lambdaload_core::{
     ports::{LoadGenerator as _, Printed, SummarySpec},
-    summary::{Handled, Terminal, summarizing},
+    summary::{Handled, Terminal, handle_summary_input, summarizing},
     testing::sample,
 };
 
@@ -24,7 +24,8 @@ async fn printed(name: &str, files: &[(&str, &str)], setup_data: Option<&str>) -
     // Whatever it needs is in the archive.
     drop(folder);
     let setup_data = setup_data.map(str::as_bytes);
-    let wrapped = summarizing(&archive, &sample::verdict(), setup_data, Terminal::default()).unwrap();
+    let wrapped =
+        summarizing(&archive, &handle_summary_input(&sample::verdict(), Terminal::default()), setup_data).unwrap();
     k6.summarize(SummarySpec { archive: wrapped.tar }).await.unwrap()
 }
 

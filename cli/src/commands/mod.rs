@@ -31,7 +31,7 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
         Command::Run(args) => run::run(sources.test(*args)?, &dir, printer).await,
         Command::Plan(args) => plan::plan(sources.test(*args)?, printer).await,
         Command::Runs { which } => runs::runs(which, &sources, &dir, printer).await,
-        Command::Watch(args) => watch::watch(&args.run, sources.form(&args.form)?, &dir, printer).await,
+        Command::Watch(args) => watch::watch(&args.run, &args.show, &sources, &dir, printer).await,
         Command::Stop { run, now } => stop::stop(&run, now, &dir, printer).await,
         Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &dir, printer).await,
         Command::Completions { shell } => completions::completions(shell, printer),

@@ -73,6 +73,8 @@ fn request(settings: &TestSettings) -> Request {
         no_thresholds: settings.no_thresholds,
         trend_stats: settings.trend_stats.clone(),
         time_unit: settings.time_unit,
+        summary_mode: settings.summary_mode,
+        machine_readable_summary: settings.machine_readable_summary,
     }
 }
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use lambdaload_core::{
+    archive::Archive,
     ids::RunId,
+    plan::SummaryMode,
     ports::{ObjectStore, keys},
-    summary::{Handled, Style, conclusion, k6_blocks, summary_export},
+    summary::{Handled, Style, conclusion, k6_blocks, machine_readable, summary_export},
     timeline::Timeline,
     verdict::Verdict,
 };
@@ -25,10 +27,11 @@ pub(super) fn folder_of_run(dir: &Path, id: &RunId) -> std::path::PathBuf {
 }
 
 /// Writes the verdict to stdout, below what the script wants there or else k6's summary. `folder` is where a report may
-/// be.
+/// be. A document has all, whatever the mode.
 pub(super) fn show(
     verdict: &Verdict,
     form: Form,
+    mode: SummaryMode,
     folder: &Path,
     handled: &Handled,
     printer: &Printer,
@@ -48,7 +51,7 @@ pub(super) fn show(
                     let line_end = if text.is_empty() || text.ends_with(b"\n") { "" } else { "\n" };
                     format!("{line_end}{conclusion}")
                 }
-                None => k6_blocks(verdict, &style) + &conclusion,
+                None => k6_blocks(verdict, mode, &style) + &conclusion,
             }
         }
     };
@@ -63,7 +66,13 @@ pub(super) fn json(document: &impl Serialize) -> Result<String, Failure> {
 }
 
 /// Writes the files of a run. What cannot be written is said; the verdict stays what it is.
-pub(super) async fn keep(verdict: &Verdict, store: &dyn ObjectStore, outputs: Outputs, printer: &Printer) {
+pub(super) async fn keep(
+    verdict: &Verdict,
+    machine_readable: bool,
+    store: &dyn ObjectStore,
+    outputs: Outputs,
+    printer: &Printer,
+) {
     let Outputs { report, verdict: document, summaries } = outputs;
     let timeline = match store.get(&keys::timeline(&verdict.run)).await {
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
@@ -74,9 +83,11 @@ pub(super) async fn keep(verdict: &Verdict, store: &dyn ObjectStore, outputs: Ou
         .map_err(|error| Failure::infrastructure("the report cannot be made").detail(format!("{error:#}")));
     let mut written = vec![page.and_then(|page| report.write(page.as_bytes()))];
     written.push(json(verdict).and_then(|text| document.write(text.as_bytes())));
-    let summary = json(&summary_export(verdict));
-    for file in summaries {
-        written.push(summary.as_ref().map_or(Ok(()), |text| file.write(text.as_bytes())));
+    let summary =
+        if machine_readable { written_for_machines(verdict, store).await } else { json(&summary_export(verdict)) };
+    match summary {
+        Ok(text) => written.extend(summaries.into_iter().map(|file| file.write(text.as_bytes()))),
+        Err(failure) => written.push(Err(failure)),
     }
     for failure in written.into_iter().filter_map(Result::err) {
         let failure =
@@ -105,4 +116,14 @@ pub(super) fn keep_returned(handled: &Handled, folder: &Path, printer: &Printer)
     if !written.is_empty() {
         printer.talk(&format!("handleSummary() wrote {} in {}", written.join(", "), folder.display()));
     }
+}
+
+/// The summary in the shape of `--new-machine-readable-summary`; it quotes the script, which is in the archive.
+async fn written_for_machines(verdict: &Verdict, store: &dyn ObjectStore) -> Result<String, Failure> {
+    let no_script =
+        |reason: String| Failure::infrastructure("the script for the summary cannot be read").detail(reason);
+    let archive = store.get(&keys::archive(&verdict.archive.hash)).await;
+    let archive = archive.map_err(|error| no_script(error.to_string()))?;
+    let script = Archive::main_script(&archive).map_err(|error| no_script(error.to_string()))?;
+    json(&machine_readable(verdict, &script, &jiff::Timestamp::now().to_string()))
 }

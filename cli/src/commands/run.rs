@@ -50,6 +50,7 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
     printer.talk(&render(&prepared.plan, Detail::Short, printer.talk_paint));
     printer.talk(&format!("run           {id}\n"));
+    let machine_readable = prepared.plan.summary.machine_readable;
     if let Err(error) = start(&ports, id.clone(), prepared).await {
         // Workers that were launched already would wait for an aggregator that never comes.
         ports.fleet.kill_all().await;
@@ -57,9 +58,9 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
     }
     let verdict = conduct(&ports, &id, printer, &mut signals).await?;
     let handled = handle_summary(&ports, &generator, &verdict, printer, &mut signals).await;
-    present::keep(&verdict, &*ports.store, outputs, printer).await;
+    present::keep(&verdict, machine_readable, &*ports.store, outputs, printer).await;
     present::keep_returned(&handled, &folder, printer);
-    if let Err(failure) = present::show(&verdict, settings.form, &folder, &handled, printer) {
+    if let Err(failure) = present::show(&verdict, settings.form, verdict.summary.mode, &folder, &handled, printer) {
         printer.warning(&failure);
     }
     if let Some(logs) = logs(&present::folder_of_run(dir, &id)) {

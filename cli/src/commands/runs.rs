@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::present;
 use crate::{
-    args::{Form, FormArgs, RunsCommand},
+    args::{Form, RunsCommand, ShowArgs},
     error::Failure,
     exit, live,
     outputs::Outputs,
@@ -34,9 +34,9 @@ pub(super) async fn runs(which: RunsCommand, sources: &Sources, dir: &Path, prin
         RunsCommand::Get(args) => {
             let ports = wiring::watch_ports(dir).await?;
             let id = run_ids::find(&*ports.ledger, &args.run).await?;
-            get(&ports, &id, sources.form(&args.form)?, dir, printer).await
+            get(&ports, &id, &args.show, sources, dir, printer).await
         }
-        RunsCommand::Latest { form } => latest(sources, &form, dir, printer).await,
+        RunsCommand::Latest { show } => latest(sources, &show, dir, printer).await,
     }
 }
 
@@ -93,17 +93,25 @@ async fn list(limit: usize, form: Form, dir: &Path, printer: &Printer) -> Result
     Ok(exit::OK)
 }
 
-async fn latest(sources: &Sources, form: &FormArgs, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
+async fn latest(sources: &Sources, show: &ShowArgs, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
     let ports = wiring::watch_ports(dir).await?;
     let runs = ports.ledger.latest_runs(1).await?;
     let latest = runs.first().ok_or_else(|| {
         Failure::not_valid(format!("no runs yet in {}", dir.display())).hint("`lambdaload run checkout.js` makes one")
     })?;
-    get(&ports, &latest.record.id, sources.form(form)?, dir, printer).await
+    get(&ports, &latest.record.id, show, sources, dir, printer).await
 }
 
 /// Shows a run's verdict, or how far it is. A run that nobody conducts any more is concluded here.
-async fn get(ports: &WatchPorts, id: &RunId, form: Form, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
+async fn get(
+    ports: &WatchPorts,
+    id: &RunId,
+    show: &ShowArgs,
+    sources: &Sources,
+    dir: &Path,
+    printer: &Printer,
+) -> Result<i32, Failure> {
+    let form = sources.form(&show.form)?;
     let folder = present::folder_of_run(dir, id);
     let mut verdict = ports.ledger.verdict(id).await?;
     if verdict.is_none() {
@@ -117,15 +125,19 @@ async fn get(ports: &WatchPorts, id: &RunId, form: Form, dir: &Path, printer: &P
         if let Some(verdict) = &verdict {
             // Whoever died before it could be judged has left no files either.
             match Outputs::open(&folder, None) {
-                Ok(outputs) => present::keep(verdict, &*ports.store, outputs, printer).await,
+                Ok(outputs) => {
+                    let machine_readable = record.plan.summary.machine_readable;
+                    present::keep(verdict, machine_readable, &*ports.store, outputs, printer).await;
+                }
                 Err(failure) => printer.warning(&failure),
             }
         }
     }
     match (verdict, form) {
         (Some(verdict), form) => {
+            let mode = show.summary_mode.unwrap_or(verdict.summary.mode);
             let handled = summarized(&*ports.store, id).await.unwrap_or(Handled::Nothing);
-            present::show(&verdict, form, &folder, &handled, printer)?;
+            present::show(&verdict, form, mode, &folder, &handled, printer)?;
         }
         (None, Form::Human) => printer.result(&under_way(ports, id).await?)?,
         (None, Form::Json) => {

@@ -10,10 +10,20 @@ use lambdaload_core::{
 use tokio::sync::mpsc;
 
 use super::present;
-use crate::{args::Form, error::Failure, live::LiveView, printer::Printer, run_ids, signals::Signals, wiring};
+use crate::{
+    args::ShowArgs, error::Failure, live::LiveView, printer::Printer, run_ids, settings::Sources, signals::Signals,
+    wiring,
+};
 
 /// Shows a run until it has its verdict; the exit code is that one's.
-pub(super) async fn watch(run: &str, form: Form, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
+pub(super) async fn watch(
+    run: &str,
+    show: &ShowArgs,
+    sources: &Sources,
+    dir: &Path,
+    printer: &Printer,
+) -> Result<i32, Failure> {
+    let form = sources.form(&show.form)?;
     let mut signals = Signals::listen()?;
     let ports = wiring::watch_ports(dir).await?;
     let id = run_ids::find(&*ports.ledger, run).await?;
@@ -34,8 +44,9 @@ pub(super) async fn watch(run: &str, form: Form, dir: &Path, printer: &Printer) 
     };
     view.end();
     let verdict = verdict?;
+    let mode = show.summary_mode.unwrap_or(verdict.summary.mode);
     // Whoever conducts the run calls it just now; its text may not be there yet.
     let handled = summarized(&*ports.store, &id).await.unwrap_or(Handled::Nothing);
-    present::show(&verdict, form, &present::folder_of_run(dir, &id), &handled, printer)?;
+    present::show(&verdict, form, mode, &present::folder_of_run(dir, &id), &handled, printer)?;
     Ok(verdict.exit_code)
 }

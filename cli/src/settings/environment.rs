@@ -14,6 +14,8 @@ pub(crate) const NAME: &str = "LAMBDALOAD_NAME";
 pub(crate) const NOTE: &str = "LAMBDALOAD_NOTE";
 /// File for the summary in k6's shape.
 pub(crate) const SUMMARY_EXPORT: &str = "LAMBDALOAD_SUMMARY_EXPORT";
+/// How much of k6's summary is shown.
+pub(crate) const SUMMARY_MODE: &str = "LAMBDALOAD_SUMMARY_MODE";
 /// Folder for report and documents.
 pub(crate) const OUT_DIR: &str = "LAMBDALOAD_OUT_DIR";
 /// Form of the result.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lambdaload_core::plan::Workers;
+use lambdaload_core::plan::{SummaryMode, Workers};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
@@ -49,6 +49,11 @@ pub(crate) struct FileSettings {
     pub(crate) summary_trend_stats: Option<Vec<String>>,
     /// See `--summary-time-unit`.
     pub(crate) summary_time_unit: Option<TimeUnitName>,
+    /// See `--summary-mode`.
+    #[serde(deserialize_with = "summary_mode")]
+    pub(crate) summary_mode: Option<SummaryMode>,
+    /// See `--new-machine-readable-summary`.
+    pub(crate) new_machine_readable_summary: bool,
     /// See `--no-thresholds`.
     pub(crate) no_thresholds: bool,
     /// See `--output`.
@@ -120,6 +125,13 @@ fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Workers>
     super::parse_workers(&text).map(Some).map_err(|expected| de::Error::custom(format!("workers = {text}: {expected}")))
 }
 
+/// A mode as after `--summary-mode`.
+fn summary_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SummaryMode>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let mode = SummaryMode::parse(&text);
+    mode.map(Some).map_err(|expected| de::Error::custom(format!("summary-mode = {text}: {expected}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +160,10 @@ mod tests {
             refused("\n[env]\nHOSTS = [1]")
                 .starts_with("lambdaload.toml, line 3: invalid type: sequence, expected a text")
         );
+        assert_eq!(
+            refused("summary-mode = \"fll\""),
+            "lambdaload.toml, line 1: summary-mode = fll: expected compact, full or disabled"
+        );
         assert!(refused("output = \"xml\"").contains("expected `human` or `json`"));
     }
 
@@ -175,6 +191,8 @@ mod tests {
             "summary-export",
             "summary-trend-stats",
             "summary-time-unit",
+            "summary-mode",
+            "new-machine-readable-summary",
             "no-thresholds",
             "output",
             "[env]",

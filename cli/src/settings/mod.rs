@@ -10,7 +10,7 @@ mod pairs;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::ValueEnum as _;
-use lambdaload_core::plan::{TimeUnit, Workers};
+use lambdaload_core::plan::{SummaryMode, TimeUnit, Workers};
 
 use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
@@ -52,6 +52,10 @@ pub(crate) struct TestSettings {
     pub(crate) trend_stats: Option<Vec<String>>,
     /// Unit of all times; none takes the script's.
     pub(crate) time_unit: Option<TimeUnit>,
+    /// How much of k6's summary is shown.
+    pub(crate) summary_mode: SummaryMode,
+    /// Whether the summary has the shape of k6's flag of this name.
+    pub(crate) machine_readable_summary: bool,
     /// File for the summary in k6's shape; none writes none.
     pub(crate) summary_export: Option<PathBuf>,
     /// Folder for report and documents; none is the run's own below the folder of lambdaload's files.
@@ -103,6 +107,11 @@ impl Sources {
             Some(parse_workers(text).map_err(|expected| not_valid_variable(environment::WORKERS, text, expected)))
         };
         let workers = args.workers.map(Ok).or_else(of_environment).transpose()?;
+        let of_environment = || {
+            let text = self.environment.get(environment::SUMMARY_MODE)?;
+            Some(SummaryMode::parse(text).map_err(|why| not_valid_variable(environment::SUMMARY_MODE, text, why)))
+        };
+        let summary_mode = args.summary_mode.map(Ok).or_else(of_environment).transpose()?;
         let named = args.script.or_else(|| self.file.script.clone());
         Ok(TestSettings {
             script_was_named: named.is_some(),
@@ -117,6 +126,8 @@ impl Sources {
             no_thresholds: args.no_thresholds || self.file.no_thresholds,
             trend_stats: args.summary_trend_stats.or_else(|| self.file.summary_trend_stats.clone()),
             time_unit: args.summary_time_unit.or(self.file.summary_time_unit).map(TimeUnit::from),
+            summary_mode: summary_mode.or(self.file.summary_mode).unwrap_or_default(),
+            machine_readable_summary: args.new_machine_readable_summary || self.file.new_machine_readable_summary,
             summary_export: args
                 .summary_export
                 .or_else(|| self.path(environment::SUMMARY_EXPORT))
@@ -169,6 +180,7 @@ mod tests {
         dir = "dir_of_file"
         output = "json"
         summary-time-unit = "s"
+        summary-mode = "full"
         [env]
         HOST = "of file"
         USERS = 5
@@ -209,6 +221,9 @@ mod tests {
             sources(&[("LAMBDALOAD_WORKERS", "auto"), ("LAMBDALOAD_OUTPUT", "human")]).test(TestArgs::default());
         let settings = settings.expect("resolves");
         assert_eq!((settings.workers, settings.form), (Workers::Auto, Form::Human));
+        assert_eq!(settings.summary_mode, SummaryMode::Full, "the file's");
+        let settings = sources(&[("LAMBDALOAD_SUMMARY_MODE", "disabled")]).test(TestArgs::default());
+        assert_eq!(settings.expect("resolves").summary_mode, SummaryMode::Disabled);
         let settings = sources(&[("LAMBDALOAD_NOTE", "of environment")]).test(TestArgs::default()).expect("resolves");
         assert_eq!(settings.note.as_deref(), Some("of environment"));
     }
@@ -242,6 +257,11 @@ mod tests {
         assert_eq!(
             refused(("LAMBDALOAD_WORKERS", "many")),
             "LAMBDALOAD_WORKERS=many in the environment: expected a number or `auto`"
+        );
+        assert_eq!(
+            refused(("LAMBDALOAD_SUMMARY_MODE", "legacy")),
+            "LAMBDALOAD_SUMMARY_MODE=legacy in the environment: k6 2.0 has dropped its `legacy` summary; use compact, or \
+             full for groups and scenarios"
         );
         assert_eq!(
             refused(("LAMBDALOAD_OUTPUT", "xml")),

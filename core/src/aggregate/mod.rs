@@ -4,9 +4,12 @@
 //! the number of series, and with the logarithm of the run's length: see [`slices`].
 
 mod gauges;
+mod groups;
 mod slices;
 mod summary;
 mod view;
+
+pub use groups::MAX_GROUPS;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

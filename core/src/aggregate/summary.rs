@@ -52,6 +52,7 @@ impl Aggregate {
                 selectors.insert((selector.metric.clone(), Some(position)), selector.clone());
             }
         }
+        let (groups, left_out) = self.groups(plan, duration);
         Summary {
             metrics: selectors.into_values().map(|s| self.metric_summary(plan, s, duration)).collect(),
             checks: self.checks(),
@@ -64,6 +65,10 @@ impl Aggregate {
                 };
                 name.to_owned()
             }),
+            mode: plan.summary.mode,
+            group_paths: self.group_paths(),
+            groups,
+            left_out,
         }
     }
 
@@ -180,7 +185,8 @@ impl Merged {
     }
 }
 
-fn values(stats: &Stats, trend_stats: &[String], duration: Duration) -> Values {
+/// The values that people see of some samples; `duration` is the time since the start.
+pub(super) fn values(stats: &Stats, trend_stats: &[String], duration: Duration) -> Values {
     let or_zero = |value: f64| Number(if stats.count() == 0 { 0.0 } else { value });
     match stats {
         Stats::Counter { sum, .. } => {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::threshold::{Threshold, ThresholdError};
@@ -114,12 +115,44 @@ pub struct SummaryOptions {
     pub trend_stats: Vec<String>,
     /// One unit for all times; k6 chooses by size otherwise.
     pub time_unit: Option<TimeUnit>,
+    /// How much is shown.
+    #[serde(default)]
+    pub mode: SummaryMode,
+    /// Whether `--summary-export` has the shape of k6's `--new-machine-readable-summary`.
+    #[serde(default)]
+    pub machine_readable: bool,
 }
 
 impl Default for SummaryOptions {
     fn default() -> Self {
         let trend_stats = ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec();
-        Self { trend_stats, time_unit: None }
+        Self { trend_stats, time_unit: None, mode: SummaryMode::default(), machine_readable: false }
+    }
+}
+
+/// How much of the summary is shown: k6's `--summary-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SummaryMode {
+    /// The totals of the metrics that most people look at.
+    #[default]
+    Compact,
+    /// The totals of all metrics, and each group and scenario.
+    Full,
+    /// Nothing of k6's; the verdict is shown all the same.
+    Disabled,
+}
+
+impl SummaryMode {
+    /// Reads `compact`, `full` or `disabled`; the error says what was expected.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "compact" => Ok(Self::Compact),
+            "full" => Ok(Self::Full),
+            "disabled" => Ok(Self::Disabled),
+            "legacy" => Err("k6 2.0 has dropped its `legacy` summary; use compact, or full for groups and scenarios"),
+            _ => Err("expected compact, full or disabled"),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     threshold::{Threshold, ThresholdError},
 };
 
-pub use crate::k6::options::{SummaryOptions, TimeUnit};
+pub use crate::k6::options::{SummaryMode, SummaryOptions, TimeUnit};
 pub use scenario::PlannedScenario;
 pub use words::{plural, words};
 pub use workers::{MAX_WORKERS, Machine, Workers};
@@ -134,6 +134,10 @@ pub struct Request {
     pub trend_stats: Option<Vec<String>>,
     /// `--summary-time-unit`.
     pub time_unit: Option<TimeUnit>,
+    /// `--summary-mode`.
+    pub summary_mode: SummaryMode,
+    /// `--new-machine-readable-summary`.
+    pub machine_readable_summary: bool,
 }
 
 /// Why there is no plan. Nothing has been started.
@@ -196,6 +200,8 @@ impl Plan {
             return Err(PlanError::TrendStat(bad.clone()));
         }
         summary.time_unit = request.time_unit.or(summary.time_unit);
+        summary.mode = request.summary_mode;
+        summary.machine_readable = request.machine_readable_summary;
         let vus_per_worker = options.max_vus.div_ceil(u64::from(workers));
         Ok(Self {
             name: request.name.or_else(|| options.cloud_name().map(str::to_owned)).unwrap_or(request.script.clone()),

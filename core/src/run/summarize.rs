@@ -5,14 +5,15 @@
 use std::time::Duration;
 
 use crate::{
-    archive::{ArchiveError, mentions},
+    archive::{Archive, ArchiveError, mentions},
     ids::RunId,
+    plan::SummaryMode,
     ports::{GeneratorError, LedgerError, LoadGenerator, ObjectStore, StoreError, SummarySpec, keys},
     run::{
         WatchPorts,
         timely::{PATIENCE, persist, within},
     },
-    summary::{Handled, Terminal, summarizing},
+    summary::{Handled, Terminal, handle_summary_input, machine_readable, summarizing},
     verdict::Verdict,
 };
 
@@ -34,8 +35,8 @@ enum Obstacle {
 
 /// Calls the script's `handleSummary()`, if it has one, and keeps what it returned; whoever comes second gets that.
 ///
-/// It is called whatever the verdict is, as k6 does after aborted tests too; but not if nothing ran, or a person would not
-/// wait for the end (Ctrl-C twice, `stop --now`).
+/// It is called whatever the verdict is, as k6 does after aborted tests too; but not if nothing ran, the summary is
+/// switched off, or a person would not wait for the end (Ctrl-C twice, `stop --now`).
 pub async fn summarize(
     ports: &WatchPorts,
     generator: &dyn LoadGenerator,
@@ -43,7 +44,8 @@ pub async fn summarize(
     terminal: Terminal,
 ) -> Handled {
     let ports = &ports.timely();
-    if verdict.started_at.is_none() || verdict.abort.as_ref().is_some_and(|abort| abort.at_once) {
+    let is_killed = verdict.abort.as_ref().is_some_and(|abort| abort.at_once);
+    if verdict.started_at.is_none() || is_killed || verdict.summary.mode == SummaryMode::Disabled {
         return Handled::Nothing;
     }
     if let Some(earlier) = summarized(&*ports.store, &verdict.run).await {
@@ -86,8 +88,13 @@ async fn call(
         Err(StoreError::NotFound(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let wrapped = summarizing(&archive, verdict, setup_data.as_deref(), terminal)?;
     let run = persist(&*ports.clock, PATIENCE, || ports.ledger.run(&verdict.run)).await?;
+    let input = if run.plan.summary.machine_readable {
+        machine_readable(verdict, &Archive::main_script(&archive)?, "")
+    } else {
+        handle_summary_input(verdict, terminal)
+    };
+    let wrapped = summarizing(&archive, &input, setup_data.as_deref())?;
     let limit = run.plan.deadlines.ready.saturating_add(wrapped.summary_timeout.unwrap_or(LIMIT));
     let summarizing = generator.summarize(SummarySpec { archive: wrapped.tar });
     let printed = match within(&*ports.clock, limit, summarizing).await {

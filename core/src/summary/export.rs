@@ -6,15 +6,14 @@ use md5::{Digest as _, Md5};
 use serde_json::{Map, Value, json};
 
 use super::trend_value;
-use crate::verdict::{CheckSummary, MetricSummary, Summary, Values, Verdict};
+use crate::verdict::{MetricSummary, Summary, Values, Verdict};
 
 /// The merged result in the shape that k6 gives to `--summary-export`.
 ///
-/// As there, the value of a threshold says whether it was *crossed*. Groups without a check are not in it, because the
-/// verdict does not know them; neither is what `setup()` returned.
+/// As there, the value of a threshold says whether it was *crossed*. What `setup()` returned is not in it.
 pub fn summary_export(verdict: &Verdict) -> Value {
     let metrics: Map<String, Value> = verdict.summary.metrics.iter().map(|m| entry(m, verdict)).collect();
-    json!({ "metrics": metrics, "root_group": root_group(&verdict.summary.checks) })
+    json!({ "metrics": metrics, "root_group": root_group(&verdict.summary) })
 }
 
 fn entry(metric: &MetricSummary, verdict: &Verdict) -> (String, Value) {
@@ -66,24 +65,34 @@ pub(super) fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 { json!(value as i64) } else { json!(value) }
 }
 
-fn root_group(checks: &[CheckSummary]) -> Value {
+fn root_group(summary: &Summary) -> Value {
     let mut root = group("", "");
-    for check in checks {
-        let mut path = String::new();
-        let mut place = &mut root;
-        for name in check.group.split("::").skip(1) {
-            path = format!("{path}::{name}");
-            place = &mut place["groups"][name];
-            if place.is_null() {
-                *place = group(name, &path);
-            }
-        }
-        let path = format!("{}::{}", check.group, check.name);
-        place["checks"][check.name.as_str()] = json!({
-            "name": check.name, "path": path, "id": id(&path), "passes": check.passes, "fails": check.fails,
-        });
+    for path in &summary.group_paths {
+        place(&mut root, path);
+    }
+    for check in &summary.checks {
+        let place = place(&mut root, &check.group);
+        let path = format!("{}::{}", place["path"].as_str().unwrap_or_default(), check.name);
+        let known = &mut place["checks"][check.name.as_str()];
+        // A `group` tag of the script's own, which need not be a path, may bring two checks to one place.
+        let count = |key: &str, more: u64| known[key].as_u64().unwrap_or(0) + more;
+        let (passes, fails) = (count("passes", check.passes), count("fails", check.fails));
+        *known = json!({ "name": check.name, "path": path, "id": id(&path), "passes": passes, "fails": fails });
     }
     root
+}
+
+/// The group of that path below `root`, which is made if it is not there.
+fn place<'a>(root: &'a mut Value, path: &str) -> &'a mut Value {
+    let mut own_path = String::new();
+    path.split("::").skip(1).fold(root, |place, name| {
+        own_path = format!("{own_path}::{name}");
+        let inner = &mut place["groups"][name];
+        if inner.is_null() {
+            *inner = group(name, &own_path);
+        }
+        inner
+    })
 }
 
 fn group(name: &str, path: &str) -> Value {
@@ -102,11 +111,18 @@ pub(super) fn id(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::CheckSummary;
 
     #[test]
     fn groups_are_a_tree_with_k6s_ids() {
         let check = CheckSummary { group: "::outer::inner <b>".into(), name: "x".into(), passes: 1, fails: 0 };
-        let root = root_group(&[check]);
+        let summary = Summary {
+            checks: vec![check],
+            group_paths: vec!["::no checks".into(), "::outer::inner <b>".into()],
+            ..Summary::default()
+        };
+        let root = root_group(&summary);
+        assert_eq!(root["groups"]["no checks"], group("no checks", "::no checks"));
         assert_eq!(root["id"], "d41d8cd98f00b204e9800998ecf8427e");
         let inner = &root["groups"]["outer"]["groups"]["inner <b>"];
         assert_eq!(inner["id"], "c73726fa4bf1abb4f0b85843dad7a5c4");

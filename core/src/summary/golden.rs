@@ -8,11 +8,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Style, Terminal, handle::input, k6_blocks, summary_export};
+use super::{Style, Terminal, handle_summary_input, k6_blocks, summary_export};
 use crate::{
     k6::options::Options,
     number::Number,
-    plan::TimeUnit,
+    plan::{SummaryMode, TimeUnit},
     series::{Contains, Metric, MetricKind},
     testing::sample,
     threshold::{Aggregation, Threshold},
@@ -23,7 +23,7 @@ use crate::{
 fn the_text_is_k6s_own() {
     for case in cases() {
         let printed = read(&case, "k6.txt");
-        let ours = k6_blocks(&verdict(&case), &Style::default());
+        let ours = k6_blocks(&verdict(&case), SummaryMode::Compact, &Style::default());
         for (ours, printed) in ours.lines().zip(printed.lines()) {
             assert_eq!(ours, printed, "{}", case.display());
         }
@@ -54,7 +54,7 @@ fn the_input_of_handle_summary_is_k6s_own() {
     let mut verdict = verdict(&case);
     // It is in no export, and elsewhere worked out from a rate.
     verdict.duration_ms = given["state"]["testRunDurationMs"].as_f64().expect("a number");
-    let mut ours = input(&verdict, Terminal { no_color: true, ..Terminal::default() });
+    let mut ours = handle_summary_input(&verdict, Terminal { no_color: true, ..Terminal::default() });
     numbers_are_floats(&mut given);
     numbers_are_floats(&mut ours);
     assert_eq!(ours, given);
@@ -98,8 +98,13 @@ fn verdict(case: &Path) -> Verdict {
         TimeUnit::Milliseconds => "ms".to_owned(),
         TimeUnit::Microseconds => "us".to_owned(),
     });
-    verdict.summary =
-        Summary { metrics, checks: checks(&exported["root_group"], ""), trend_stats: wanted.trend_stats, time_unit };
+    verdict.summary = Summary {
+        metrics,
+        checks: checks(&exported["root_group"], ""),
+        trend_stats: wanted.trend_stats,
+        time_unit,
+        ..Summary::default()
+    };
     verdict
 }
 

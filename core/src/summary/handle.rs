@@ -20,16 +20,11 @@ pub struct Terminal {
     pub stderr: bool,
 }
 
-/// The archive of a k6 that calls the script's `handleSummary()` with the merged data, and prints what
+/// The archive of a k6 that calls the script's `handleSummary()` with `input`, and prints what
 /// [`Handled::read`](super::Handled::read) reads. `setup_data` is the JSON that `setup()` returned, if it returned
 /// anything.
-pub fn summarizing(
-    archive: &[u8],
-    verdict: &Verdict,
-    setup_data: Option<&[u8]>,
-    terminal: Terminal,
-) -> Result<Wrapped, ArchiveError> {
-    let data = literal(&input(verdict, terminal).to_string());
+pub fn summarizing(archive: &[u8], input: &Value, setup_data: Option<&[u8]>) -> Result<Wrapped, ArchiveError> {
+    let data = literal(&input.to_string());
     let setup_data = setup_data.map_or("null".to_owned(), |json| literal(&String::from_utf8_lossy(json)));
     wrap(archive, |script, own| {
         format!(
@@ -51,7 +46,7 @@ fn literal(text: &str) -> String {
 ///
 /// Of a measurement that cannot be believed no threshold is `ok`: k6's shape has no third answer, and what a script
 /// makes of it must not read as a pass.
-pub(super) fn input(verdict: &Verdict, terminal: Terminal) -> Value {
+pub fn handle_summary_input(verdict: &Verdict, terminal: Terminal) -> Value {
     let summary = &verdict.summary;
     let metrics: Map<String, Value> = summary.metrics.iter().map(|m| (key(m), metric(m, verdict))).collect();
     json!({
@@ -137,6 +132,9 @@ impl Group {
 
 fn root_group(summary: &Summary) -> Group {
     let mut root = Group::new("", String::new());
+    for path in &summary.group_paths {
+        root.place(path);
+    }
     for CheckSummary { group, name, passes, fails } in &summary.checks {
         let place = root.place(group);
         let path = format!("{}::{name}", place.path);
@@ -153,7 +151,7 @@ mod tests {
     #[test]
     fn an_unbelievable_threshold_is_not_ok() {
         let believed = |verdict: &Verdict| {
-            let input = input(verdict, Terminal::default());
+            let input = handle_summary_input(verdict, Terminal::default());
             let thresholds = input["metrics"]["http_req_duration{name:cart}"]["thresholds"].as_object().cloned();
             thresholds.expect("has thresholds").values().all(|threshold| threshold["ok"] == true)
         };
@@ -168,7 +166,7 @@ mod tests {
         let metric = &mut verdict.summary.metrics[0];
         let (name, values) = (key(metric), Values::Counter { count: Number(f64::NEG_INFINITY), rate: Number(1.5) });
         metric.values = values;
-        let input = input(&verdict, Terminal::default());
+        let input = handle_summary_input(&verdict, Terminal::default());
         assert_eq!(input["metrics"][name]["values"], json!({ "count": "-Infinity", "rate": 1.5 }));
     }
 

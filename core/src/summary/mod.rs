@@ -1,7 +1,7 @@
 //! What a person or a script reads at the end of a run: the text that k6 prints, our own conclusion below it, and the
 //! document of k6's `--summary-export`.
 //!
-//! Everything here is a pure function of a [`Verdict`](crate::verdict::Verdict). The text is that of k6 1.8.1's compact mode, byte for byte, so
+//! Everything here is a pure function of a [`Verdict`](crate::verdict::Verdict). The text is that of k6 1.8.1, byte for byte, so
 //! that whatever was built on k6's output goes on working; `golden/summary` holds what k6 itself printed.
 
 mod conclusion;
@@ -10,8 +10,12 @@ mod facts;
 pub mod format;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod golden_full;
+mod groups;
 mod handle;
 mod handled;
+pub mod machine_readable;
 mod order;
 mod table;
 pub mod text;
@@ -24,8 +28,9 @@ use anstyle::AnsiColor;
 pub use conclusion::{compared_value, conclusion, crossing, headline};
 pub use export::summary_export;
 pub use facts::error_bound;
-pub use handle::{Terminal, summarizing};
+pub use handle::{Terminal, handle_summary_input, summarizing};
 pub use handled::{Handled, Returned};
+pub use machine_readable::machine_readable;
 pub use text::k6_blocks;
 
 use crate::verdict::Values;

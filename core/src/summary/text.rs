@@ -1,12 +1,12 @@
 //! The end-of-test summary as k6 prints it: thresholds, checks and metrics by section.
 
 use super::{
-    BAD, BOLD, GOOD, PLAIN, Style, format, order, printable,
+    BAD, BOLD, GOOD, PLAIN, Style, format, groups, order, printable,
     table::{Cells, Row, Widths, assignment},
     trend_value,
 };
 use crate::{
-    plan::TimeUnit,
+    plan::{SummaryMode, TimeUnit},
     series::{Contains, Metric, MetricKind},
     verdict::{CheckSummary, MetricSummary, Summary, ThresholdResult, Values, Verdict},
 };
@@ -15,21 +15,29 @@ use crate::{
 ///
 /// Two things differ where k6 itself is at odds: it shows no value for a threshold with `!=` or with a bare `p`; and it
 /// lists checks by their first sample, which no merged result knows, where they stand here in the verdict's order.
-pub fn k6_blocks(verdict: &Verdict, style: &Style) -> String {
+pub fn k6_blocks(verdict: &Verdict, mode: SummaryMode, style: &Style) -> String {
+    if mode == SummaryMode::Disabled {
+        return String::new();
+    }
     let mut text = "\n".to_owned();
     if !verdict.thresholds.is_empty() {
         text += &title("THRESHOLDS", style);
         text += &thresholds(verdict, style);
     }
-    let results = [checks(verdict, style), sections(&verdict.summary, style)].concat();
+    let whole = Part { verdict, metrics: &verdict.summary.metrics, checks: &verdict.summary.checks };
+    let results = whole.results(mode, 0, style);
     if !results.is_empty() {
         text += &title("TOTAL RESULTS", style);
         text += &results;
     }
+    if mode == SummaryMode::Full {
+        text += &groups::blocks(verdict, style);
+    }
     text
 }
 
-fn title(words: &str, style: &Style) -> String {
+/// The title of a block.
+pub(super) fn title(words: &str, style: &Style) -> String {
     format!("\n  █ {} \n\n", style.paint(BOLD, words))
 }
 
@@ -91,42 +99,95 @@ pub fn threshold_value(threshold: &ThresholdResult, summary: &Summary) -> String
     }
 }
 
-fn checks(verdict: &Verdict, style: &Style) -> String {
-    let all = verdict.summary.metrics.iter().find(|m| m.name == "checks" && m.suffix.is_none());
-    let Some(MetricSummary { values: Values::Rate { rate, passes, fails }, .. }) = all else { return String::new() };
-    let total = passes + fails;
-    let seconds = verdict.duration_ms / 1000.0;
-    let per_second = if seconds > 0.0 { total as f64 / seconds } else { 0.0 };
-    let failed = if total == 0 { 0.0 } else { *fails as f64 / total as f64 };
-    let row =
-        |name: &str, value, extra| Row { name: name.to_owned(), cells: Cells::Value { value, extras: vec![extra] } };
-    let rows = [
-        row("checks_total", total.to_string(), format!("{}/s", format::number(per_second))),
-        row("checks_succeeded", format::percent(rate.0), format!("{passes} out of {total}")),
-        row("checks_failed", format::percent(failed), format!("{fails} out of {total}")),
-    ];
-    let widths = Widths::of(&rows);
-    let mut text = String::new();
-    for row in &rows {
-        text += &format!("    {}\n", widths.line(row, style));
+/// What has results of its own: the whole run, a group or a scenario.
+pub(super) struct Part<'a> {
+    /// Of which run.
+    pub(super) verdict: &'a Verdict,
+    /// Its metrics.
+    pub(super) metrics: &'a [MetricSummary],
+    /// Its checks.
+    pub(super) checks: &'a [CheckSummary],
+}
+
+impl Part<'_> {
+    /// Checks and metrics, `depth` groups deep.
+    pub(super) fn results(&self, mode: SummaryMode, depth: usize, style: &Style) -> String {
+        [self.checks(depth, style), self.sections(mode, depth, style)].concat()
     }
-    text.push('\n');
-    for (name, passes, fails) in by_name(&verdict.summary.checks) {
-        let name = printable(name);
-        if fails == 0 {
-            text += &format!("    {}\n", style.paint(GOOD, &format!("✓ {name}")));
-        } else {
-            let share = passes.saturating_mul(100) / (passes + fails);
-            text += &format!("    {}\n", style.paint(BAD, &format!("✗ {name}")));
-            text += &format!("      {}\n", style.paint(BAD, &format!("↳  {share}% — ✓ {passes} / ✗ {fails}")));
+
+    fn checks(&self, depth: usize, style: &Style) -> String {
+        let all = self.metrics.iter().find(|m| m.name == "checks" && m.suffix.is_none());
+        let Some(MetricSummary { values: Values::Rate { rate, passes, fails }, .. }) = all else {
+            return String::new();
+        };
+        let total = passes + fails;
+        let seconds = self.verdict.duration_ms / 1000.0;
+        let per_second = if seconds > 0.0 { total as f64 / seconds } else { 0.0 };
+        let row = |name: &str, value, extra| Row {
+            name: name.to_owned(),
+            cells: Cells::Value { value, extras: vec![extra] },
+        };
+        let rows = [
+            row("checks_total", total.to_string(), format!("{}/s", format::number(per_second))),
+            row("checks_succeeded", format::percent(rate.0), format!("{passes} out of {total}")),
+            row("checks_failed", format::percent(share(*fails, total)), format!("{fails} out of {total}")),
+        ];
+        let (widths, indent) = (Widths::of(&rows), indent(depth + 1));
+        let mut text = String::new();
+        for row in &rows {
+            text += &format!("{indent}{}\n", widths.line(row, style));
         }
+        text.push('\n');
+        // k6 counts the depth twice here.
+        let deeper = self::indent(2 * (depth + 1));
+        for (name, passes, fails) in by_name(self.checks) {
+            let name = printable(name);
+            if fails == 0 {
+                text += &format!("{indent}{}\n", style.paint(GOOD, &format!("✓ {name}")));
+            } else {
+                let share = passes.saturating_mul(100) / (passes + fails);
+                text += &format!("{indent}{}\n", style.paint(BAD, &format!("✗ {name}")));
+                let line = format!("↳  {share}% — ✓ {passes} / ✗ {fails}");
+                text += &format!("{deeper}{}\n", style.paint(BAD, &line));
+            }
+        }
+        text.push('\n');
+        text
     }
-    text.push('\n');
-    text
+
+    fn sections(&self, mode: SummaryMode, depth: usize, style: &Style) -> String {
+        let metrics = listed(self.metrics, mode);
+        let summary = &self.verdict.summary;
+        let rows: Vec<(&str, Row)> = metrics.iter().map(|(section, m)| (*section, row(m, summary))).collect();
+        let (widths, indent) = (Widths::of(rows.iter().map(|(_, row)| row)), indent(depth + 1));
+        let mut text = String::new();
+        for name in PRINTED {
+            let mut lines = rows.iter().filter(|(section, _)| *section == name).peekable();
+            if lines.peek().is_none() {
+                continue;
+            }
+            text += &format!("{indent}{}\n", style.paint(BOLD, name));
+            for (_, row) in lines {
+                text += &format!("{indent}{}\n", widths.line(row, style));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The space before a line of a block, or of what is `depth` deep in it.
+pub(super) fn indent(depth: usize) -> String {
+    "  ".repeat(depth + 1)
+}
+
+/// A share of a whole; 0 of nothing.
+pub(super) fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 /// k6 adds up the checks of one name over all groups.
-fn by_name(checks: &[CheckSummary]) -> Vec<(&str, u64, u64)> {
+pub(super) fn by_name(checks: &[CheckSummary]) -> Vec<(&str, u64, u64)> {
     let mut names: Vec<(&str, u64, u64)> = Vec::new();
     for check in checks {
         match names.iter_mut().find(|(name, ..)| *name == check.name) {
@@ -140,9 +201,22 @@ fn by_name(checks: &[CheckSummary]) -> Vec<(&str, u64, u64)> {
     names
 }
 
-/// The sections in k6's order. A metric belongs where its name begins with one of the given texts; first match.
+/// The sections. A metric belongs where its name begins with one of the given texts; first match.
 const SECTIONS: [(&str, &[&str]); 7] = [
-    ("HTTP", &["http_req_duration", "http_req_failed", "http_reqs"]),
+    (
+        "HTTP",
+        &[
+            "http_reqs",
+            "http_req_failed",
+            "http_req_duration",
+            "http_req_blocked",
+            "http_req_connecting",
+            "http_req_tls_handshaking",
+            "http_req_sending",
+            "http_req_waiting",
+            "http_req_receiving",
+        ],
+    ),
     ("EXECUTION", &["vus", "iterations", "iteration_duration", "dropped_iterations"]),
     ("NETWORK", &["data_sent", "data_received"]),
     ("WEB_VITALS", &["browser_web_vital_"]),
@@ -154,11 +228,11 @@ const SECTIONS: [(&str, &[&str]); 7] = [
 /// In which order the sections are printed; [`SECTIONS`] has the narrower name first.
 const PRINTED: [&str; 8] = ["CUSTOM", "HTTP", "EXECUTION", "NETWORK", "BROWSER", "WEB_VITALS", "GRPC", "WEBSOCKET"];
 
-/// What the compact summary does not list. These are beginnings of names too, so k6 hides a `checksum` of the script's
-/// own, and so do we.
-const UNLISTED: [&str; 8] = [
-    "checks",
-    "group_duration",
+/// What no summary lists. These are beginnings of names too, so k6 hides a `checksum` of the script's own, and so do we.
+const UNLISTED: [&str; 2] = ["checks", "group_duration"];
+
+/// What only the full summary lists; likewise beginnings.
+const ONLY_IN_FULL: [&str; 6] = [
     "http_req_blocked",
     "http_req_connecting",
     "http_req_receiving",
@@ -167,35 +241,22 @@ const UNLISTED: [&str; 8] = [
     "http_req_waiting",
 ];
 
-fn section(name: &str) -> Option<&'static str> {
-    if UNLISTED.iter().any(|beginning| name.starts_with(beginning)) {
+fn section(name: &str, mode: SummaryMode) -> Option<&'static str> {
+    let begins_with = |beginnings: &[&str]| beginnings.iter().any(|b| name.starts_with(b));
+    if begins_with(&UNLISTED) || (mode != SummaryMode::Full && begins_with(&ONLY_IN_FULL)) {
         return None;
     }
-    let found = SECTIONS.iter().find(|(_, beginnings)| beginnings.iter().any(|b| name.starts_with(b)));
-    Some(found.map_or("CUSTOM", |(section, _)| section))
+    Some(SECTIONS.iter().find(|(_, beginnings)| begins_with(beginnings)).map_or("CUSTOM", |(section, _)| section))
 }
 
-fn sections(summary: &Summary, style: &Style) -> String {
-    let mut metrics: Vec<&MetricSummary> = summary.metrics.iter().filter(|m| section(&m.name).is_some()).collect();
-    metrics.sort_by(|a, b| {
+/// The metrics that a mode lists, each with its section, in k6's order of names.
+pub(super) fn listed(metrics: &[MetricSummary], mode: SummaryMode) -> Vec<(&'static str, &MetricSummary)> {
+    let mut listed: Vec<_> = metrics.iter().filter_map(|m| Some((section(&m.name, mode)?, m))).collect();
+    listed.sort_by(|(_, a), (_, b)| {
         let by_name = order::compare(&a.name, &b.name);
         by_name.then_with(|| order::compare(suffix(a.suffix.as_ref()), suffix(b.suffix.as_ref())))
     });
-    let rows: Vec<(Option<&str>, Row)> = metrics.iter().map(|m| (section(&m.name), row(m, summary))).collect();
-    let widths = Widths::of(rows.iter().map(|(_, row)| row));
-    let mut text = String::new();
-    for name in PRINTED {
-        let mut lines = rows.iter().filter(|(section, _)| *section == Some(name)).peekable();
-        if lines.peek().is_none() {
-            continue;
-        }
-        text += &format!("    {}\n", style.paint(BOLD, name));
-        for (_, row) in lines {
-            text += &format!("    {}\n", widths.line(row, style));
-        }
-        text.push('\n');
-    }
-    text
+    listed
 }
 
 fn row(metric: &MetricSummary, summary: &Summary) -> Row {

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use crate::{
     archive::Archive,
     ids::WorkerIndex,
-    k6::{exit::ProcessExit, version::K6Version},
+    k6::{exit::ProcessExit, options::SummaryMode, version::K6Version},
     number::Number,
     ports::Timestamp,
     records::{Failure, FailureKind, WorkerPhase},
     series::{Contains, Metric, MetricKind},
     timeline::{Slice, Timeline},
     verdict::{
-        CheckSummary, Conservation, FORMAT, MetricSummary, MissingSamples, Outcome, Reason, ReasonCode, Summary,
-        ThresholdResult, Values, Verdict, WorkerResult,
+        CheckSummary, Conservation, FORMAT, LeftOut, MetricSummary, MissingSamples, Outcome, Reason, ReasonCode,
+        Summary, ThresholdResult, Values, Verdict, WorkerResult,
     },
 };
 
@@ -70,6 +70,10 @@ pub fn verdict() -> Verdict {
             checks: checks(),
             trend_stats: ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec(),
             time_unit: None,
+            mode: SummaryMode::Compact,
+            group_paths: ["::browse", "::buy", "::buy::cart", "::buy::pay"].map(str::to_owned).to_vec(),
+            groups: Vec::new(),
+            left_out: LeftOut::default(),
         },
     }
 }

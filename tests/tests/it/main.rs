@@ -10,3 +10,4 @@ mod handle_summary;
 mod input;
 mod nine_jobs;
 mod same_as_k6;
+mod summary;
