@@ -38,7 +38,11 @@ fn blocks(text: &str) -> Blocks {
         let said = match words.split_once(": ") {
             Some((name, values)) if name.contains("...") => {
                 let name = name.trim_end_matches('.');
-                let timed = ["duration", "vus", "data_"].iter().any(|timed| name.contains(timed));
+                // There is a gauge of VUs only if a run has lasted a second.
+                if name.starts_with("vus") {
+                    continue;
+                }
+                let timed = ["duration", "data_"].iter().any(|timed| name.contains(timed));
                 let exact = values.split_whitespace().filter(|value| {
                     let percentile = ["med=", "p("].iter().any(|statistic| value.starts_with(statistic));
                     !percentile && !value.ends_with("/s")
