@@ -82,9 +82,9 @@ fn one_worker_and_no_thresholds() {
     thresholds    none
     workers       1 × local   1 VU
                   why 1: 4 asked for, but no scenario has more than 1 VU to deal out
-    segments      worker 1  0:1  1 VU
+    segments      worker 1  0:1  1 VU  20 iterations
     lasts         7m30s at most
-    deadlines     ready 1m20s, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
+    deadlines     ready 1m, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
     warnings      no thresholds: this run can neither pass nor fail
     "#);
 }
