@@ -117,6 +117,7 @@ mod tests {
             plan,
             start_at: None,
             teardown_wanted: false,
+            scale: None,
             aggregator_beat: 0,
         };
         RunSummary { record, verdict }

@@ -8,6 +8,8 @@ mod slices;
 mod summary;
 mod view;
 
+pub(crate) use view::RATE_SECONDS;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::{

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     ids::WorkerIndex,
     plan::{Plan, PlannedScenario, Schedule, Work},
@@ -9,11 +11,11 @@ use crate::{
 };
 
 /// Iterations that arrival rates bring up.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Offered {
     /// Per second, over the time asked for.
     pub per_second: f64,
-    /// Whether other scenarios add iterations of their own in that time.
+    /// Whether these are all: no other scenario adds iterations of its own in that time.
     pub is_all: bool,
 }
 

@@ -2,12 +2,13 @@
 //!
 //! One run is four parties. Whoever starts it ([`start`]) uploads, records and launches. Each worker ([`work`]) drives one
 //! k6 and uploads what it says. The aggregator ([`aggregate`]) starts and stops them together, merges and judges. Whoever
-//! looks on ([`watch`]) or intervenes ([`abort`], [`reap`]) needs nothing but ledger and store.
+//! looks on ([`watch`]) or intervenes ([`abort`], [`scale`], [`reap`]) needs nothing but ledger and store.
 
 pub mod abort;
 pub mod aggregate;
 pub mod prepare;
 pub mod reap;
+pub mod scale;
 pub mod start;
 mod timely;
 pub mod watch;

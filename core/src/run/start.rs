@@ -50,6 +50,7 @@ pub async fn start(ports: &Ports, id: RunId, prepared: Prepared) -> Result<(), S
         plan,
         start_at: None,
         teardown_wanted: false,
+        scale: None,
         aggregator_beat: 0,
     };
     let ports = &ports.timely();

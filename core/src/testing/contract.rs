@@ -48,6 +48,7 @@ pub fn sample_run(id: &RunId) -> RunRecord {
         plan: plan.unwrap_or_else(|error| panic!("{error}")),
         start_at: None,
         teardown_wanted: false,
+        scale: None,
         aggregator_beat: 0,
     }
 }

@@ -12,6 +12,7 @@ mod launches;
 mod ledger_faults;
 mod losses;
 mod repetition;
+mod scale;
 mod scene;
 mod script;
 mod stops;
