@@ -245,6 +245,19 @@ mod tests {
     }
 
     #[test]
+    fn an_executor_that_k6_has_dropped_is_named() {
+        let message =
+            "could not initialize 'a.js': could not load JS test: unknown executor type 'externally-controlled'";
+        let failure = Failure::removed_executor(message, Path::new("a.js")).expect("is one");
+        insta::assert_snapshot!(failure.lines(), @r#"
+        this k6 has no externally-controlled executor: k6 2.0 has removed it
+          a scenario in a.js uses it
+          use a k6 1.x (--k6 PATH), or write down how the load changes: stages of ramping-vus or ramping-arrival-rate
+        "#);
+        assert!(Failure::removed_executor("unknown executor type 'constant-vu'", Path::new("a.js")).is_none());
+    }
+
+    #[test]
     fn causes_are_told_once() {
         let failure = Failure::from_error(exit::INFRASTRUCTURE, &Outer(Inner));
         assert_eq!(failure.lines(), "the ledger cannot be read: file is not a database\n  its folder is .lambdaload\n");

@@ -203,9 +203,19 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
             one_line(&scenario.name)
         )
     });
+    let gaps = plan.scenarios.iter().filter(|s| {
+        matches!(s.schedule.work, Work::PerVuIterations { .. }) && !s.max_vus.is_multiple_of(plan.workers.into())
+    });
+    let gaps = gaps.map(|scenario| {
+        format!(
+            "{}: numbers of iterations (iterationInTest) have gaps, because its {} cannot be dealt out evenly",
+            one_line(&scenario.name),
+            plural(scenario.max_vus, "VU")
+        )
+    });
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
-    closed_model.chain(fixed).chain(no_thresholds).collect()
+    closed_model.chain(fixed).chain(gaps).chain(no_thresholds).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 mod commands;
 mod differential;
 mod endings;
+mod executors;
 mod failures;
 mod input;
 mod same_as_k6;
+mod scale;

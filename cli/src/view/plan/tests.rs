@@ -90,6 +90,19 @@ fn one_worker_and_no_thresholds() {
 }
 
 #[test]
+fn what_may_surprise_is_said() {
+    let two_knobs = r#"{"a":{"executor":"externally-controlled","vus":2,"maxVUs":9,"duration":"1m"},
+        "b":{"executor":"externally-controlled","vus":2,"duration":"1m"},
+        "each":{"executor":"per-vu-iterations","vus":4,"iterations":3}}"#;
+    let plan = plan(two_knobs, r#"{"checks":["rate>0.9"]}"#, Workers::Exactly(3));
+    assert_eq!(plan.scenarios[0].shape, "2 VUs until `lambdaload scale` changes that, at most 9, 1m");
+    assert_snapshot!(warnings(&plan).join("\n"), @r#"
+    b keeps its VUs: k6 lets only its first externally-controlled scenario be scaled
+    each: numbers of iterations (iterationInTest) have gaps, because its 4 VUs cannot be dealt out evenly
+    "#);
+}
+
+#[test]
 fn programs_get_every_worker() {
     let plan = plan(SHOP, THRESHOLDS, Workers::Exactly(200));
     let document = serde_json::to_value(Document::new(&plan)).expect("writes");
