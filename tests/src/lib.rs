@@ -16,6 +16,7 @@ pub fn fixture(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// If k6 does not tell its version.
+#[expect(clippy::print_stderr, reason = "what a test leaves out is said aloud")]
 pub fn k6_can_be_controlled() -> bool {
     let output = std::process::Command::new(k6_binary()).args(["version", "--json"]).output().expect("k6 runs");
     let version: serde_json::Value = serde_json::from_slice(&output.stdout).expect("k6's version as JSON");

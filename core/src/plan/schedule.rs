@@ -210,14 +210,11 @@ impl Schedule {
     /// ramp-downs included.
     pub(super) fn vu_changes(&self, segment: Segment) -> Vec<(Duration, i64)> {
         let ends = self.lasts().saturating_add(self.graceful_stop);
-        let mut changes = match &self.work {
-            Work::Looping { vus, ramps, graceful_ramp_down } => {
-                ramps::vu_changes(*vus, ramps, segment, *graceful_ramp_down, ends)
-            }
-            _ => {
-                let vus = i64::try_from(segment.share(self.max_vus())).unwrap_or(i64::MAX);
-                vec![(Duration::ZERO, vus), (ends, -vus)]
-            }
+        let mut changes = if let Work::Looping { vus, ramps, graceful_ramp_down } = &self.work {
+            ramps::vu_changes(*vus, ramps, segment, *graceful_ramp_down, ends)
+        } else {
+            let vus = i64::try_from(segment.share(self.max_vus())).unwrap_or(i64::MAX);
+            vec![(Duration::ZERO, vus), (ends, -vus)]
         };
         for (at, _) in &mut changes {
             *at = at.saturating_add(self.starts_after);
@@ -227,10 +224,11 @@ impl Schedule {
 
     /// Iterations per second that start at one moment, of arrival rates.
     pub fn rate_at(&self, at: Duration) -> Option<f64> {
+        let at = self.within(at);
         let (unit_nanos, rate) = match &self.work {
-            Work::ConstantArrivals { rate, unit_nanos, .. } => (*unit_nanos, self.within(at).map(|_| *rate as f64)),
+            Work::ConstantArrivals { rate, unit_nanos, .. } => (*unit_nanos, at.map(|_| *rate as f64)),
             Work::RampingArrivals { rate, unit_nanos, ramps, .. } => {
-                (*unit_nanos, self.within(at).map(|at| ramps::rate_at(*rate, ramps, at)))
+                (*unit_nanos, at.map(|at| ramps::rate_at(*rate, ramps, at)))
             }
             _ => return None,
         };
@@ -239,10 +237,7 @@ impl Schedule {
 
     /// The moments at which the rate may change its course.
     pub(super) fn bends(&self) -> Vec<Duration> {
-        let ramps = match &self.work {
-            Work::RampingArrivals { ramps, .. } => ramps.as_slice(),
-            _ => &[],
-        };
+        let ramps = if let Work::RampingArrivals { ramps, .. } = &self.work { ramps.as_slice() } else { &[] };
         let ends = ramps.iter().scan(self.starts_after, |at, ramp| {
             *at = at.saturating_add(ramp.lasts);
             Some(*at)

@@ -5,7 +5,6 @@ use std::{fmt::Write as _, time::Duration};
 use crate::{
     ids::{RunId, WorkerIndex},
     lifecycle::Phase,
-    ports::LedgerError,
     records::{RunRecord, Scale, WorkerPhase, WorkerRecord},
     run::{
         UpdateError, WatchPorts,
@@ -121,20 +120,23 @@ fn still_goes_on(run: &RunRecord) -> Result<(), ScaleError> {
     if goes_on { Ok(()) } else { Err(ScaleError::RunOver { status: run.state.status() }) }
 }
 
+fn has_followed(worker: &WorkerRecord, wish: Scale) -> bool {
+    worker.scaled.as_ref().is_some_and(|scaled| scaled.revision >= wish.revision && scaled.problem.is_none())
+}
+
 /// Waits until all workers have followed. Those that have ended have nothing to follow with.
-async fn followed(ports: &WatchPorts, mut run: RunRecord, wanted: Scale) -> Result<RunRecord, ScaleError> {
+async fn followed(ports: &WatchPorts, mut run: RunRecord, wish: Scale) -> Result<RunRecord, ScaleError> {
     let clock = &*ports.clock;
     let deadlines = run.plan.deadlines;
     let get_ready = if run.state.phase < Phase::Running { deadlines.ready + deadlines.setup } else { Duration::ZERO };
     let (begun, patience) = (clock.monotonic(), get_ready + FOLLOW);
     let late_of = |worker: &WorkerRecord| match &worker.scaled {
         _ if worker.phase >= WorkerPhase::Ended || worker.failure.is_some() => None,
-        Some(scaled) if scaled.revision >= wanted.revision => scaled.problem.clone().map(Some),
+        Some(scaled) if scaled.revision >= wish.revision => scaled.problem.clone().map(Some),
         _ => Some(None),
     };
     loop {
-        let read = || async { Ok::<_, LedgerError>(ports.ledger.workers(&run.id).await?) };
-        let workers = persist(clock, PATIENCE, read).await.map_err(UpdateError::from)?;
+        let workers = persist(clock, PATIENCE, || ports.ledger.workers(&run.id)).await.map_err(UpdateError::from)?;
         let late: Vec<(WorkerIndex, Option<String>)> = run
             .plan
             .worker_indices()
@@ -145,10 +147,10 @@ async fn followed(ports: &WatchPorts, mut run: RunRecord, wanted: Scale) -> Resu
             .collect();
         run = persist(clock, PATIENCE, || ports.ledger.run(&run.id)).await.map_err(UpdateError::from)?;
         match run.scale {
-            Some(latest) if latest.revision > wanted.revision => {
+            Some(latest) if latest.revision > wish.revision => {
                 return Err(ScaleError::Overtaken { vus: latest.vus });
             }
-            _ if late.is_empty() => return Ok(run),
+            _ if late.is_empty() && workers.iter().any(|w| has_followed(w, wish)) => return Ok(run),
             _ => still_goes_on(&run)?,
         }
         let waited = clock.monotonic().saturating_sub(begun);

@@ -96,7 +96,9 @@ fn count(verdict: &Value, metric: &str, scenario: &str) -> u64 {
     let tag = format!("scenario:{scenario}");
     let metrics = verdict["summary"]["metrics"].as_array().expect("metrics");
     let found = metrics.iter().find(|m| m["name"] == metric && m["suffix"] == tag.as_str());
-    found.and_then(|m| m["values"]["count"].as_f64()).unwrap_or(0.0) as u64
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    let count = found.and_then(|m| m["values"]["count"].as_f64()).unwrap_or(0.0) as u64;
+    count
 }
 
 #[test]
@@ -247,4 +249,38 @@ fn vus_of_every_worker_are_those_that_k6_needs_for_its_segment() {
             assert!(plan.duration >= Duration::from_secs(1));
         }
     }
+}
+
+/// With 42 VUs on ten workers, two have one VU more, and k6 deals iterations out in a pattern of 42.
+#[test]
+fn uneven_shares_are_dealt_as_k6_deals_them() {
+    let folder = Folder::new();
+    let script = folder.write(
+        "test.js",
+        "import exec from 'k6/execution';
+        export const options = { scenarios: { s: { executor: 'shared-iterations', vus: 42, iterations: 150 } } };
+        export default () => console.log(`iteration ${exec.scenario.iterationInTest}.`);",
+    );
+    let schedule = plan(&inspect(&script, &[]), 10).scenarios[0].schedule.clone();
+    let (dealer, shares) = (schedule.dealer(10).expect("numbers decide"), schedule.iterations_by_worker(10));
+    let mut seen = BTreeSet::new();
+    for index in (0..10).map(WorkerIndex) {
+        let segment = Segment::new(index, 10).expect("one of them");
+        let one = Command::new(k6_binary())
+            .args(["run", "--quiet", "--no-usage-report", "--address", ""])
+            .args(["--execution-segment", &segment.argument()])
+            .args(["--execution-segment-sequence", &segment.sequence_argument()])
+            .arg(&script)
+            .output()
+            .expect("k6 runs");
+        let log = String::from_utf8_lossy(&one.stderr);
+        let numbers = log.split("iteration ").skip(1).filter_map(|rest| rest.split('.').next()?.parse().ok());
+        let numbers: Vec<u64> = numbers.collect();
+        assert_eq!(shares.as_ref().and_then(|shares| shares.get(&index)), Some(&(numbers.len() as u64)), "{log}");
+        for number in numbers {
+            assert_eq!(dealer.owner(number), Some(index), "iteration {number}");
+            assert!(seen.insert(number), "iteration {number} ran twice");
+        }
+    }
+    assert_eq!(seen, (0..150).collect());
 }

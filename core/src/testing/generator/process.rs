@@ -172,7 +172,8 @@ impl GeneratorControl for Control {
     async fn scale(&self, vus: u64) -> Result<(), GeneratorError> {
         let is_deaf = self.0.change(|life, now| {
             life.alive("scaling k6")?;
-            let is_deaf = life.ended_at.is_some() || now - life.started_at < life.script.deaf_to_scale_until;
+            let is_deaf =
+                life.ended_at.is_some() || now.saturating_sub(life.started_at) < life.script.deaf_to_scale_until;
             if !is_deaf {
                 life.note(now, Event::Scaled(vus));
                 life.script.vus = u32::try_from(life.segment.share(vus)).unwrap_or(u32::MAX);
