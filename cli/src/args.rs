@@ -63,6 +63,14 @@ pub(crate) enum Command {
         #[arg(long)]
         now: bool,
     },
+    /// Changes the VUs of a run's externally-controlled scenario, over all workers (k6 1.x)
+    Scale {
+        /// Id of the run, or its first letters
+        run: String,
+        /// VUs in all, from 0 to the scenario's maxVUs
+        #[arg(short = 'u', long, value_name = "N")]
+        vus: u64,
+    },
     /// Checks whether this machine can run tests, and says what to do where it can't
     Doctor {
         /// The k6 to use [env: LAMBDALOAD_K6]

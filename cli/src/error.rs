@@ -6,8 +6,8 @@ use lambdaload_adapters::k6::find::K6NotFound;
 use lambdaload_core::{
     ports::{GeneratorError, LedgerError, StoreError},
     run::{
-        UpdateError, aggregate::AggregateError, prepare::PrepareError, reap::ReapError, start::StartError,
-        watch::WatchError, work::WorkError,
+        UpdateError, aggregate::AggregateError, prepare::PrepareError, reap::ReapError, scale::ScaleError,
+        start::StartError, watch::WatchError, work::WorkError,
     },
 };
 
@@ -78,7 +78,10 @@ impl Failure {
     pub(crate) fn not_prepared(error: &PrepareError, script: &Path) -> Self {
         match error {
             PrepareError::Generator(GeneratorError::Refused { exit, log }) => {
-                if let Some(failure) = log.iter().find_map(|message| Self::unknown_metric(message, script)) {
+                let known = |message: &String| {
+                    Self::unknown_metric(message, script).or_else(|| Self::removed_executor(message, script))
+                };
+                if let Some(failure) = log.iter().find_map(known) {
                     return failure;
                 }
                 let (meaning, code) = (exit.meaning(), exit.to_string());
@@ -105,6 +108,15 @@ impl Failure {
         Some(match similar::one_of(metric, BUILT_IN_METRICS) {
             Some(name) => failure.hint(format!("did you mean {name}?")),
             None => failure.hint("a metric of your own must be made in init code: new Trend(…), new Counter(…)"),
+        })
+    }
+
+    /// An executor that k6 2.0 has dropped; k6 itself only says that it knows no such thing.
+    fn removed_executor(message: &str, script: &Path) -> Option<Self> {
+        message.contains("unknown executor type 'externally-controlled'").then(|| {
+            Self::not_valid("this k6 has no externally-controlled executor: k6 2.0 has removed it")
+                .detail(format!("a scenario in {} uses it", script.display()))
+                .hint("use a k6 1.x (--k6 PATH), or write down how the load changes: stages of ramping-vus or ramping-arrival-rate")
         })
     }
 
@@ -160,6 +172,16 @@ impl From<WatchError> for Failure {
         match error {
             WatchError::Ledger(error) => error.into(),
             silent @ WatchError::AggregatorSilent { .. } => Self::from_error(exit::INFRASTRUCTURE, &silent),
+        }
+    }
+}
+
+impl From<ScaleError> for Failure {
+    fn from(error: ScaleError) -> Self {
+        match error {
+            ScaleError::Ledger(error) => error.into(),
+            late @ ScaleError::Unconfirmed { .. } => Self::from_error(exit::INFRASTRUCTURE, &late),
+            refused => Self::from_error(exit::NOT_VALID, &refused),
         }
     }
 }
@@ -220,6 +242,19 @@ mod tests {
           did you mean http_req_duration?
         "#);
         assert!(Failure::unknown_metric("another message", Path::new("a.js")).is_none());
+    }
+
+    #[test]
+    fn an_executor_that_k6_has_dropped_is_named() {
+        let message =
+            "could not initialize 'a.js': could not load JS test: unknown executor type 'externally-controlled'";
+        let failure = Failure::removed_executor(message, Path::new("a.js")).expect("is one");
+        insta::assert_snapshot!(failure.lines(), @r#"
+        this k6 has no externally-controlled executor: k6 2.0 has removed it
+          a scenario in a.js uses it
+          use a k6 1.x (--k6 PATH), or write down how the load changes: stages of ramping-vus or ramping-arrival-rate
+        "#);
+        assert!(Failure::removed_executor("unknown executor type 'constant-vu'", Path::new("a.js")).is_none());
     }
 
     #[test]

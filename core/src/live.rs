@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::RunId,
     lifecycle::{Abort, Phase},
+    plan::Offered,
     timestamp::Timestamp,
     verdict::ThresholdResult,
 };
@@ -34,8 +35,14 @@ pub struct LiveState {
     pub start_skew_p99_ms: Option<f64>,
     /// VUs now.
     pub vus: u64,
+    /// VUs by plan, where it can know; see [`crate::plan::Plan::vus_at`].
+    #[serde(default)]
+    pub planned_vus: Option<u64>,
     /// Iterations that ended, per second, over the last few seconds.
     pub iterations_per_second: f64,
+    /// Iterations that arrival rates brought up over these seconds; none without.
+    #[serde(default)]
+    pub offered: Option<Offered>,
     /// HTTP requests per second, over the last few seconds; none before the first request.
     pub requests_per_second: Option<f64>,
     /// Iterations that ended so far.

@@ -282,6 +282,9 @@ pub trait GeneratorControl: Send + Sync {
     async fn resume(&self) -> Result<(), GeneratorError>;
     /// Runs `teardown()`.
     async fn teardown(&self) -> Result<(), HookError>;
+    /// Lets the scenario that can be controlled have so many VUs in the whole run, of which k6 takes its segment's share.
+    /// Before its start it begins with these; after its end k6 never answers. Asking twice does no harm.
+    async fn scale(&self, vus: u64) -> Result<(), GeneratorError>;
     /// Ends its iterations at once, through the REST API (`stopped: true`). One that lingers stays, so that `teardown()`
     /// can still be run; another one ends with exit code 103. Asking twice does no harm.
     async fn stop_iterations(&self) -> Result<(), GeneratorError>;

@@ -37,6 +37,34 @@ pub struct RunRecord {
     pub left_out: BTreeSet<WorkerIndex>,
     /// Changes as long as the aggregator lives. Workers compare it with what they saw before, never with a clock.
     pub aggregator_beat: u64,
+    /// How many VUs somebody wants of the scenario that can be controlled; none if nobody has said so yet.
+    #[serde(default)]
+    pub scale: Option<Scale>,
+}
+
+impl RunRecord {
+    /// VUs that somebody wants of the scenario that can be controlled.
+    pub fn scaled_vus(&self) -> Option<u64> {
+        self.scale.map(|scale| scale.vus)
+    }
+}
+
+/// A wish for so many VUs of the scenario that can be controlled, over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// Grows by one with every wish; a worker follows the latest.
+    pub revision: u64,
+    /// VUs.
+    pub vus: u64,
+}
+
+/// How a worker has followed a wish for VUs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// Which wish.
+    pub revision: u64,
+    /// Why its k6 has not followed yet; none once it has.
+    pub problem: Option<String>,
 }
 
 /// One worker. Only the worker itself changes its record, after it has claimed it.
@@ -64,6 +92,9 @@ pub struct WorkerRecord {
     pub ended_at: Option<Timestamp>,
     /// What went wrong.
     pub failure: Option<Failure>,
+    /// The last wish for VUs that it has heard of.
+    #[serde(default)]
+    pub scaled: Option<Scaled>,
 }
 
 /// Where a worker is.
@@ -136,6 +167,7 @@ impl RunRecord {
             teardown_by: None,
             teardown_begun: None,
             left_out: BTreeSet::new(),
+            scale: None,
             aggregator_beat: 0,
         }
     }
@@ -156,6 +188,7 @@ impl WorkerRecord {
             resumed_at: None,
             ended_at: None,
             failure: None,
+            scaled: None,
         }
     }
 }

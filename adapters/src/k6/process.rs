@@ -117,6 +117,10 @@ impl GeneratorControl for Running {
         self.rest.teardown().await.map_err(|error| hook_failed("running teardown()", error))
     }
 
+    async fn scale(&self, vus: u64) -> Result<(), GeneratorError> {
+        self.rest.scale(vus).await.map_err(|error| failed("scaling k6", error))
+    }
+
     async fn stop_iterations(&self) -> Result<(), GeneratorError> {
         self.rest.stop().await.map_err(|error| failed("stopping k6's iterations", error))
     }

@@ -7,6 +7,7 @@ mod prepare;
 mod present;
 mod run;
 mod runs;
+mod scale;
 mod stop;
 mod watch;
 mod worker;
@@ -33,6 +34,7 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
         Command::Runs { which } => runs::runs(which, &sources, &dir, printer).await,
         Command::Watch(args) => watch::watch(&args.run, &args.show, &sources, &dir, printer).await,
         Command::Stop { run, now } => stop::stop(&run, now, &dir, printer).await,
+        Command::Scale { run, vus } => scale::scale(&run, vus, &dir, printer).await,
         Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &dir, printer).await,
         Command::Completions { shell } => completions::completions(shell, printer),
         Command::Worker(args) => worker::worker(args, &dir, printer).await,

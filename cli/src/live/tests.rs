@@ -5,6 +5,7 @@ use lambdaload_core::{
     lifecycle::{Abort, AbortCause, Phase},
     live::{Latency, WorkerCounts},
     number::Number,
+    plan::Offered,
     ports::Timestamp,
     verdict::ThresholdResult,
 };
@@ -44,7 +45,9 @@ fn starting() -> LiveState {
         workers: WorkerCounts { planned: 12, starting: 4, ready: 8, ..WorkerCounts::default() },
         start_skew_p99_ms: None,
         vus: 0,
+        planned_vus: None,
         iterations_per_second: 0.0,
+        offered: None,
         requests_per_second: None,
         iterations: 0,
         dropped_iterations: 0,
@@ -65,6 +68,7 @@ fn running() -> LiveState {
         start_skew_p99_ms: Some(18.0),
         vus: 612,
         iterations_per_second: 398.2,
+        offered: Some(Offered { per_second: 400.0, is_all: true }),
         requests_per_second: Some(2_391.3),
         iterations: 51_000,
         latency: Some(Latency {
@@ -107,7 +111,7 @@ fn a_run_under_way() {
     assert_snapshot!(block(&running(), 100, 24), @r#"
     checkout.js   01JD8Q…4K   running 2m14s of 7m30s ━━━━━━━━━━━───────────────────────────  eta 5m15s
     workers  12 running   start skew p99 18 ms
-    load     612 VUs   398.2 iterations/s   2,391 requests/s   0 dropped
+    load     612 VUs   398.2 iterations/s (offered 400)   2,391 requests/s   0 dropped
     latency  p50 84 ms   p95 412 ms   p99 1.21 s   ±0.05 %    ▂▂▄▄▅▅▇████
     failed   0.31 %   checks 99.7 %
     ✓ http_req_duration{name:cart}  p(95)<600   p(95)=438 ms
@@ -124,7 +128,7 @@ fn a_narrow_and_low_terminal() {
     assert_snapshot!(block(&state, 50, 10), @r#"
     checkout.js   01JD8Q…4K   running 2m14s of 7m30s…
     workers  12 running   start skew p99 18 ms
-    load     612 VUs   398.2 iterations/s   2,391 re…
+    load     612 VUs   398.2 iterations/s (offered 4…
     latency  p50 84 ms   p95 412 ms   p99 1.21 s   ±…
     failed   0.31 %   checks 99.7 %
     ✗ http_req_failed               rate<0.001  rate…
@@ -146,7 +150,7 @@ fn a_test_without_http_that_is_being_stopped() {
     assert_snapshot!(block(&state, 100, 24), @r#"
     checkout.js   01JD8Q…4K   stopping (by user) 2m14s of 7m30s ━━━━━━━━━━━───────────────────────────
     workers  8 running, 2 done   2 lost   start skew p99 18 ms
-    load     612 VUs   398.2 iterations/s   0 dropped
+    load     612 VUs   398.2 iterations/s (offered 400)   0 dropped
     latency  p50 84 ms   p95 412 ms   p99 1.21 s   ±0.05 %   of iteration_duration    ▂▂▄▄▅▅▇████
     "#);
 }
@@ -168,9 +172,18 @@ fn a_line_every_ten_seconds_and_at_every_change() {
     }
     assert_snapshot!(lines.join("\n"), @r#"
     initializing   workers 4 starting, 8 ready
-    running 2m14s of 7m30s   workers 12 running   612 VUs   398.2 iterations/s   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
-    running 2m14s of 7m30s   workers 12 running   612 VUs   398.2 iterations/s   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
-    running 2m14s of 7m30s   workers 12 running   612 VUs   398.2 iterations/s   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
-    running 2m14s of 7m30s   workers 12 running   1 lost   612 VUs   398.2 iterations/s   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
+    running 2m14s of 7m30s   workers 12 running   612 VUs   398.2 iterations/s (offered 400)   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
+    running 2m14s of 7m30s   workers 12 running   612 VUs   398.2 iterations/s (offered 400)   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
+    running 2m14s of 7m30s   workers 12 running   612 VUs   398.2 iterations/s (offered 400)   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
+    running 2m14s of 7m30s   workers 12 running   1 lost   612 VUs   398.2 iterations/s (offered 400)   2,391 requests/s   0 dropped   p95 412 ms ±0.05 %   failed 0.31 %   checks 99.7 %   thresholds 1 of 2 crossed so far
     "#);
+}
+
+#[test]
+fn what_there_should_be_stands_beside_what_there_is() {
+    let load = |planned_vus, offered| words::load(&LiveState { planned_vus, offered, ..running() })[..2].join("   ");
+    assert_eq!(load(Some(612), None), "612 VUs   398.2 iterations/s");
+    assert_eq!(load(Some(650), None), "612 VUs (planned 650)   398.2 iterations/s");
+    let some = Offered { per_second: 66.67, is_all: false };
+    assert_eq!(load(None, Some(some)), "612 VUs   398.2 iterations/s (66.7 of them offered)");
 }

@@ -43,11 +43,19 @@ pub(super) fn lost(counts: &WorkerCounts) -> Option<String> {
     (counts.lost > 0).then(|| format!("{} lost", counts.lost))
 }
 
-/// VUs, iterations, requests and what could not be started.
+/// VUs, iterations, requests and what could not be started; beside them what there should be by plan.
 pub(super) fn load(state: &LiveState) -> Vec<String> {
     let requests = state.requests_per_second.map(|rate| format!("{} requests/s", numbers::rate(rate)));
     let vus = if state.vus == 1 { "1 VU".to_owned() } else { format!("{} VUs", numbers::count(state.vus)) };
-    let mut parts = vec![vus, format!("{} iterations/s", numbers::rate(state.iterations_per_second))];
+    let planned = state.planned_vus.filter(|planned| *planned != state.vus);
+    let planned = planned.map(|planned| format!(" (planned {})", numbers::count(planned))).unwrap_or_default();
+    let offered = state.offered.map(|offered| {
+        let rate = numbers::rate(offered.per_second);
+        if offered.is_all { format!(" (offered {rate})") } else { format!(" ({rate} of them offered)") }
+    });
+    let iterations = numbers::rate(state.iterations_per_second);
+    let mut parts =
+        vec![format!("{vus}{planned}"), format!("{iterations} iterations/s{}", offered.unwrap_or_default())];
     parts.extend(requests);
     parts.push(format!("{} dropped", numbers::count(state.dropped_iterations)));
     parts

@@ -2,7 +2,7 @@
 
 use lambdaload_core::{
     ids::WorkerIndex,
-    plan::{Plan, PlannedScenario, plural, words},
+    plan::{Plan, PlannedScenario, Work, plural, words},
     segment::Segment,
     series::{Contains, Metric, MetricKind},
     threshold::Threshold,
@@ -63,6 +63,8 @@ pub(crate) struct WorkerPart {
     max_vus: u64,
     /// Iterations per second that it starts at most; none without arrival rates.
     peak_iterations_per_second: Option<f64>,
+    /// Iterations by plan; none if VUs loop.
+    iterations: Option<u64>,
 }
 
 /// The plan for programs.
@@ -76,9 +78,16 @@ pub(crate) struct Document<'p> {
 impl<'p> Document<'p> {
     /// Everything that is known before a run.
     pub(crate) fn new(plan: &'p Plan) -> Self {
-        let workers = plan.worker_indices().map(|index| part(plan, index)).collect();
-        Self { plan, workers, warnings: warnings(plan) }
+        Self { plan, workers: parts(plan, plan.workers), warnings: warnings(plan) }
     }
+}
+
+/// The parts of the first few workers.
+fn parts(plan: &Plan, few: u32) -> Vec<WorkerPart> {
+    let iterations = plan.worker_iterations();
+    let iterations = |index| iterations.as_ref().and_then(|all| all.get(&index).copied());
+    let few = plan.worker_indices().take(few as usize);
+    few.map(|index| WorkerPart { iterations: iterations(index), ..part(plan, index) }).collect()
 }
 
 fn part(plan: &Plan, index: WorkerIndex) -> WorkerPart {
@@ -87,6 +96,7 @@ fn part(plan: &Plan, index: WorkerIndex) -> WorkerPart {
         segment: plan.segment(index).map(Segment::argument).unwrap_or_default(),
         max_vus: plan.worker_vus(index),
         peak_iterations_per_second: plan.worker_rate(index),
+        iterations: None,
     }
 }
 
@@ -152,10 +162,11 @@ fn segments(plan: &Plan) -> Vec<String> {
     let listed = if plan.workers > LISTED_WORKERS + 1 { LISTED_WORKERS } else { plan.workers };
     let row = |part: WorkerPart| {
         let rate = part.peak_iterations_per_second.map(|rate| format!("{} iterations/s", numbers::rate(rate)));
+        let iterations = part.iterations.map(|iterations| plural(iterations, "iteration"));
         let cells = [format!("worker {}", part.worker), part.segment, plural(part.max_vus, "VU")];
-        cells.into_iter().chain(rate).collect::<Vec<_>>()
+        cells.into_iter().chain(rate).chain(iterations).collect::<Vec<_>>()
     };
-    let rows: Vec<_> = (0..listed).map(|index| row(part(plan, WorkerIndex(index)))).collect();
+    let rows: Vec<_> = parts(plan, listed).into_iter().map(row).collect();
     let mut lines = table::columns(&rows);
     if listed < plan.workers {
         lines.push(format!("… and {} more (all of them with --output json)", plan.workers - listed));
@@ -185,9 +196,29 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
     let closed = plan.scenarios.iter().filter(|scenario| judges_latency && scenario.peak_rate.is_none());
     let closed_model =
         closed.map(|scenario| format!("{} is a closed model: a slow target gets less load", one_line(&scenario.name)));
+    let fixed = plan.scenarios.iter().filter(|s| {
+        matches!(s.schedule.work, Work::Controlled { .. })
+            && plan.controlled().is_some_and(|first| first.name != s.name)
+    });
+    let fixed = fixed.map(|scenario| {
+        format!(
+            "{} keeps its VUs: k6 lets only its first externally-controlled scenario be scaled",
+            one_line(&scenario.name)
+        )
+    });
+    let gaps = plan.scenarios.iter().filter(|s| {
+        matches!(s.schedule.work, Work::PerVuIterations { .. }) && !s.max_vus.is_multiple_of(plan.workers.into())
+    });
+    let gaps = gaps.map(|scenario| {
+        format!(
+            "{}: numbers of iterations (iterationInTest) have gaps, because its {} cannot be dealt out evenly",
+            one_line(&scenario.name),
+            plural(scenario.max_vus, "VU")
+        )
+    });
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
-    closed_model.chain(no_thresholds).collect()
+    closed_model.chain(fixed).chain(gaps).chain(no_thresholds).collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod summary;
 mod view;
 
 pub use groups::MAX_GROUPS;
+pub(crate) use view::RATE_SECONDS;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

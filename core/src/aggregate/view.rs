@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Seconds over which the live rates are taken: long enough not to jump, short enough to follow.
-const RATE_SECONDS: i64 = 3;
+pub(crate) const RATE_SECONDS: i64 = 3;
 
 /// Slices of the live view's sparkline.
 const HISTORY: usize = 12;

@@ -76,6 +76,12 @@ pub struct Scenario {
     /// VUs at most, of the arrival-rate executors.
     #[serde(rename = "maxVUs")]
     pub max_vus: Option<u64>,
+    /// How long iterations may go on after the end; k6's default is 30 s.
+    #[serde(with = "go_duration::option")]
+    pub graceful_stop: Option<Duration>,
+    /// How long a VU of `ramping-vus` that has to leave may finish its iteration; k6's default is 30 s.
+    #[serde(with = "go_duration::option")]
+    pub graceful_ramp_down: Option<Duration>,
 }
 
 /// One ramp.

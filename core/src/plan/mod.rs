@@ -1,6 +1,9 @@
 //! Everything that is decided before anything is spent.
 
+mod load;
+mod ramps;
 mod scenario;
+mod schedule;
 mod words;
 mod workers;
 
@@ -23,7 +26,10 @@ use crate::{
 };
 
 pub use crate::k6::options::{SummaryMode, SummaryOptions, TimeUnit};
+pub use load::Offered;
+pub use ramps::Ramp;
 pub use scenario::PlannedScenario;
+pub use schedule::{Schedule, Work};
 pub use words::{plural, words};
 pub use workers::{MAX_WORKERS, Machine, Workers};
 
@@ -171,6 +177,15 @@ pub enum PlanError {
         /// Its executor.
         executor: String,
     },
+    /// A run that would never end by itself.
+    #[error(
+        "scenario `{scenario}` has the duration 0 and would never end; every run needs an end\n\
+         give it the longest time that it may take, for example duration: '1h', and end it before with `lambdaload stop`"
+    )]
+    Endless {
+        /// The scenario.
+        scenario: String,
+    },
     /// A name of a statistic that k6 does not know.
     #[error("--summary-trend-stats: `{0}` is none of avg, min, med, max, count and p(N)")]
     TrendStat(String),
@@ -202,7 +217,8 @@ impl Plan {
         summary.time_unit = request.time_unit.or(summary.time_unit);
         summary.mode = request.summary_mode;
         summary.machine_readable = request.machine_readable_summary;
-        let vus_per_worker = options.max_vus.div_ceil(u64::from(workers));
+        // Segments deal out in turn, so the first worker has most.
+        let vus_per_worker = Segment::new(WorkerIndex::FIRST, workers).map_or(0, |s| load::most_vus(&scenarios, s));
         Ok(Self {
             name: request.name.or_else(|| options.cloud_name().map(str::to_owned)).unwrap_or(request.script.clone()),
             note: request.note.or_else(|| options.cloud_note().map(str::to_owned)),
@@ -273,22 +289,6 @@ impl Plan {
     /// The part of [`Plan::rps`] that falls to one worker.
     pub fn worker_rps(&self, index: WorkerIndex) -> Option<u64> {
         Some(self.segment(index)?.share(self.rps?))
-    }
-
-    /// VUs that one worker has at most, summed over scenarios (they may not all run at one time).
-    pub fn worker_vus(&self, index: WorkerIndex) -> u64 {
-        let segment = self.segment(index);
-        self.scenarios.iter().filter_map(|s| Some(segment?.share(s.max_vus))).sum()
-    }
-
-    /// Iterations per second that one worker starts at most in the arrival-rate scenarios: in proportion to its VUs.
-    pub fn worker_rate(&self, index: WorkerIndex) -> Option<f64> {
-        let segment = self.segment(index)?;
-        let rates = self.scenarios.iter().filter_map(|s| {
-            let rate = s.peak_rate?;
-            Some(if s.max_vus == 0 { 0.0 } else { rate * segment.share(s.max_vus) as f64 / s.max_vus as f64 })
-        });
-        rates.reduce(|a, b| a + b)
     }
 }
 
@@ -423,9 +423,43 @@ mod tests {
         let refused = |scenarios, workers| plan(scenarios, workers).expect_err("refused").to_string();
         assert_eq!(refused(SHOP, Workers::Exactly(0)), "--workers 0: expected 1 or more, or `auto`");
         assert!(refused(SHOP, Workers::Exactly(1_000_000)).contains("at most 10000"));
-        assert!(
-            refused(r#"{"x":{"executor":"externally-controlled"}}"#, Workers::Auto).contains("externally-controlled")
-        );
+        assert!(refused(r#"{"x":{"executor":"of-the-future"}}"#, Workers::Auto).contains("`of-the-future`"));
+        let endless = r#"{"x":{"executor":"externally-controlled","vus":2,"maxVUs":9,"duration":"0s"}}"#;
+        assert!(refused(endless, Workers::Auto).contains("would never end"));
+    }
+
+    #[test]
+    fn what_all_scenarios_come_to_at_one_moment() {
+        let at = Duration::from_secs;
+        let shop = plan(SHOP, Workers::Exactly(12)).expect("plans");
+        assert_eq!((shop.vus_at(at(0), None), shop.vus_at(at(10), None)), (None, None));
+        assert_eq!((shop.vus_at(at(425), None), shop.vus_at(at(431), None)), (Some(120), Some(0)));
+        assert_eq!(shop.offered(at(200), at(203)), Some(Offered { per_second: 400.0, is_all: false }));
+        assert_eq!(shop.offered(at(2), at(8)).map(|offered| offered.is_all), Some(true));
+        assert_eq!(shop.offered(at(500), at(503)), None);
+
+        let controlled = r#"{"b":{"executor":"externally-controlled","vus":2,"maxVUs":9,"duration":"1m"},
+            "c":{"executor":"externally-controlled","vus":1,"duration":"2m"},
+            "a":{"executor":"shared-iterations","vus":3,"iterations":20,"maxDuration":"10s","startTime":"90s"}}"#;
+        let plan = plan(controlled, Workers::Exactly(3)).expect("plans");
+        assert_eq!(plan.controlled().map(|scenario| scenario.name.as_str()), Some("b"));
+        assert_eq!((plan.vus_at(at(1), None), plan.vus_at(at(1), Some(7))), (Some(3), Some(8)));
+        assert_eq!((plan.vus_at(at(70), Some(7)), plan.vus_at(at(91), None)), (Some(1), None));
+        assert_eq!(plan.worker_vus(WorkerIndex(0)), 3 + 1);
+        assert_eq!(plan.worker_iterations(), None);
+    }
+
+    #[test]
+    fn peaks_of_rates_at_different_times_are_not_added_up() {
+        let one_after_the_other = r#"{"a":{"executor":"constant-arrival-rate","rate":30,"duration":"10s","preAllocatedVUs":3},
+            "b":{"executor":"ramping-arrival-rate","stages":[{"duration":"10s","target":40},{"duration":"10s","target":0}],
+                "preAllocatedVUs":2,"maxVUs":4,"startTime":"5s"}}"#;
+        let plan = plan(one_after_the_other, Workers::Exactly(4)).expect("plans");
+        let rates: Vec<f64> = plan.worker_indices().filter_map(|index| plan.worker_rate(index)).collect();
+        let expected = [10.0 + 5.0, 10.0 + 5.0, 10.0 + 5.0, 10.0];
+        assert!(rates.iter().zip(expected).all(|(rate, expected)| (rate - expected).abs() < 1e-6), "{rates:?}");
+        let iterations = plan.worker_iterations().expect("counted");
+        assert_eq!(iterations.into_values().collect::<Vec<_>>(), [200, 200, 200, 100]);
     }
 
     #[test]

@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     k6::options::Scenario,
     millis,
-    plan::{PlanError, plural, words},
+    plan::{
+        PlanError, plural,
+        schedule::{Schedule, Work},
+        words,
+    },
 };
 
 /// One scenario's work.
@@ -27,57 +31,56 @@ pub struct PlannedScenario {
     /// iterations may be over long before.
     #[serde(with = "millis")]
     pub ends_after: Duration,
+    /// When it does what.
+    pub schedule: Schedule,
 }
 
-/// Reads one scenario; refuses an executor that cannot be spread.
+/// Reads one scenario; refuses what has no end or cannot be spread.
 pub(super) fn planned((name, scenario): (&String, &Scenario)) -> Result<PlannedScenario, PlanError> {
-    let per_second = |rate: f64| rate / scenario.time_unit.unwrap_or(Duration::from_secs(1)).as_secs_f64();
-    let arrival_vus = scenario.max_vus.or(scenario.pre_allocated_vus).unwrap_or(1);
-    let vus = scenario.vus.unwrap_or(1);
-    let duration = words(scenario.duration.unwrap_or_default());
-    let (shape, max_vus, peak_rate) = match scenario.executor.as_str() {
-        "constant-vus" => (format!("{}, {duration}", plural(vus, "VU")), vus, None),
-        "ramping-vus" => {
-            let start = scenario.start_vus.unwrap_or(1);
-            let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start as f64, f64::max);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs, from k6")]
-            let peak = peak as u64;
-            (ramps(start as f64, " VUs", scenario, |v| v), peak, None)
-        }
-        "shared-iterations" => {
-            let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
-            (format!("{iterations} shared by {}", plural(vus, "VU")), vus, None)
-        }
-        "per-vu-iterations" => {
-            let iterations = plural(scenario.iterations.unwrap_or(1), "iteration");
-            (format!("{iterations} for each of {}", plural(vus, "VU")), vus, None)
-        }
-        "constant-arrival-rate" => {
-            let rate = per_second(scenario.rate.unwrap_or(0.0));
-            (format!("{}/s, {duration}", number(rate)), arrival_vus, Some(rate))
-        }
-        "ramping-arrival-rate" => {
-            let start = scenario.start_rate.unwrap_or(0.0);
-            let peak = scenario.stages.iter().filter_map(|s| s.target).fold(start, f64::max);
-            (ramps(per_second(start), "/s", scenario, per_second), arrival_vus, Some(per_second(peak)))
-        }
-        executor => {
-            return Err(PlanError::Executor { scenario: name.clone(), executor: executor.to_owned() });
-        }
-    };
-    let shape = match scenario.start_time.filter(|t| !t.is_zero()) {
-        Some(start) => format!("{shape}, from {}", words(start)),
-        None => shape,
-    };
     let executor = scenario.executor.clone();
-    Ok(PlannedScenario { name: name.clone(), executor, shape, max_vus, peak_rate, ends_after: ends_after(scenario) })
-}
-
-/// Start, and then the duration, the ramps, or what iterations may take (k6's default is ten minutes).
-fn ends_after(scenario: &Scenario) -> Duration {
-    let ramps = || scenario.stages.iter().filter_map(|stage| stage.duration).reduce(|a, b| a + b);
-    let lasts = scenario.duration.or_else(ramps).or(scenario.max_duration).unwrap_or(Duration::from_mins(10));
-    scenario.start_time.unwrap_or_default() + lasts
+    let Some(schedule) = Schedule::of(scenario) else {
+        return Err(PlanError::Executor { scenario: name.clone(), executor });
+    };
+    let shape = match &schedule.work {
+        Work::Controlled { lasts: Duration::ZERO, .. } => return Err(PlanError::Endless { scenario: name.clone() }),
+        Work::Looping { vus, .. } if scenario.stages.is_empty() => {
+            format!("{}, {}", plural(*vus, "VU"), words(scenario.duration.unwrap_or_default()))
+        }
+        Work::Looping { vus, .. } => ramps(*vus as f64, " VUs", scenario, |v| v),
+        Work::SharedIterations { vus, iterations, .. } => {
+            format!("{} shared by {}", plural(*iterations, "iteration"), plural(*vus, "VU"))
+        }
+        Work::PerVuIterations { vus, iterations, .. } => {
+            format!("{} for each of {}", plural(*iterations, "iteration"), plural(*vus, "VU"))
+        }
+        Work::ConstantArrivals { lasts, .. } => {
+            format!("{}/s, {}", number(schedule.peak_rate().unwrap_or(0.0)), words(*lasts))
+        }
+        Work::RampingArrivals { rate, unit_nanos, .. } => {
+            let per_second = |rate: f64| rate * 1e9 / *unit_nanos as f64;
+            ramps(per_second(*rate as f64), "/s", scenario, per_second)
+        }
+        Work::Controlled { vus, max_vus, lasts } => {
+            format!(
+                "{} until `lambdaload scale` changes that, at most {max_vus}, {}",
+                plural(*vus, "VU"),
+                words(*lasts)
+            )
+        }
+    };
+    let shape = match schedule.starts_after {
+        Duration::ZERO => shape,
+        start => format!("{shape}, from {}", words(start)),
+    };
+    Ok(PlannedScenario {
+        name: name.clone(),
+        executor,
+        shape,
+        max_vus: schedule.max_vus(),
+        peak_rate: schedule.peak_rate(),
+        ends_after: schedule.ends_after(),
+        schedule,
+    })
 }
 
 fn number(value: f64) -> String {

@@ -2,13 +2,14 @@
 //!
 //! One run is four parties. Whoever starts it ([`start`]) uploads, records and launches. Each worker ([`work`]) drives one
 //! k6 and uploads what it says. The aggregator ([`aggregate`]) starts and stops them together, merges and judges; then the
-//! script has the last word ([`summarize`]). Whoever looks on ([`watch`]) or intervenes ([`abort`], [`reap`]) needs nothing
+//! script has the last word ([`summarize`]). Whoever looks on ([`watch`]) or intervenes ([`abort`], [`scale`], [`reap`]) needs nothing
 //! but ledger and store.
 
 pub mod abort;
 pub mod aggregate;
 pub mod prepare;
 pub mod reap;
+pub mod scale;
 pub mod start;
 pub mod summarize;
 mod timely;

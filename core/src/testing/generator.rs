@@ -52,6 +52,8 @@ pub struct K6Script {
     pub hangs_at_exit: bool,
     /// Whether a line is cut when it is killed.
     pub is_cut_when_killed: bool,
+    /// Until when it does not answer when it is to be scaled, after its process was started.
+    pub deaf_to_scale_until: Duration,
 }
 
 /// One line of its output.
@@ -123,6 +125,8 @@ pub enum Event {
     Setup,
     /// It was given this data of a `setup()` that ran elsewhere.
     TookSetupData(String),
+    /// It was scaled to so many VUs of the whole.
+    Scaled(u64),
     /// It was resumed.
     Resumed,
     /// Its iterations were over.
@@ -156,6 +160,7 @@ impl Default for K6Script {
             ignores_stop: false,
             hangs_at_exit: false,
             is_cut_when_killed: false,
+            deaf_to_scale_until: Duration::ZERO,
         }
     }
 }
@@ -279,7 +284,7 @@ impl LoadGenerator for ScriptedK6 {
         if let Some(message) = &script.start_error {
             return Err(GeneratorError::NotFound(message.clone()));
         }
-        let (control, samples) = Process::start(self, WorkerIndex(index), script.clone(), spec.linger);
+        let (control, samples) = Process::start(self, WorkerIndex(index), script.clone(), &spec);
         Ok(Generator { control, samples })
     }
 

@@ -13,6 +13,7 @@ mod ledger_faults;
 mod losses;
 mod min_workers;
 mod repetition;
+mod scale;
 mod scene;
 mod script;
 mod stops;

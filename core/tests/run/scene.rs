@@ -12,12 +12,13 @@ use lambdaload_core::{
     live::LiveState,
     plan::{Machine, Request, Workers},
     ports::{Ledger, ObjectStore},
-    records::RunRecord,
+    records::{RunRecord, WorkerRecord},
     run::{
         Ports, WatchPorts,
         abort::abort,
         aggregate::{AggregateError, aggregate},
         prepare::{Prepared, Source, prepare},
+        scale::{ScaleError, scale},
         start::{StartError, start},
         work::WorkPorts,
     },
@@ -70,10 +71,11 @@ impl Scene {
         let store = Arc::new(MemoryStore::default());
         let ledger = Arc::new(if test.stale { MemoryLedger::stale() } else { MemoryLedger::default() });
         let options = format!(
-            r#"{{"scenarios":{{"default":{{"executor":"constant-vus","vus":64,"duration":"{0}ms"}}}},
+            r#"{{"scenarios":{{"default":{{{2},"duration":"{0}ms"}}}},
                 "thresholds":{1},"totalDuration":"{0}ms","maxVUs":64}}"#,
             test.duration.as_millis(),
             test.thresholds,
+            test.executor,
         );
         let workers = u32::try_from(test.scripts.len()).expect("a few");
         let k6 = ScriptedK6::new(time, test.scripts, &options);
@@ -208,6 +210,22 @@ impl Scene {
 
     fn by_user(at_once: bool) -> Abort {
         Abort { cause: AbortCause::User, message: "stopped by a person".into(), at_once }
+    }
+
+    /// Somebody scales the run; what came of it is there once it has come.
+    pub(crate) fn spawn_scale(&self, vus: u64) -> Arc<Mutex<Option<Result<RunRecord, ScaleError>>>> {
+        let outcome = Arc::new(Mutex::new(None));
+        let (ports, id, set) = (self.watch_ports(), self.id.clone(), outcome.clone());
+        self.time.spawn(async move {
+            let scaled = scale(&ports, &id, vus).await;
+            *set.lock().expect("whole") = Some(scaled);
+        });
+        outcome
+    }
+
+    /// What the workers have said last.
+    pub(crate) async fn workers(&self) -> Vec<WorkerRecord> {
+        self.ledger.workers(&self.id).await.expect("answers")
     }
 
     /// The ports of whoever looks on.

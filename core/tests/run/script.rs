@@ -42,6 +42,8 @@ pub(crate) fn traffic(mut script: K6Script) -> K6Script {
 pub(crate) struct Test {
     /// What each worker's k6 does.
     pub(crate) scripts: Vec<K6Script>,
+    /// The scenario's executor and VUs as JSON.
+    pub(crate) executor: &'static str,
     /// The script's thresholds as JSON.
     pub(crate) thresholds: &'static str,
     /// How long the scenarios last by their options.
@@ -65,6 +67,7 @@ impl Test {
     pub(crate) fn of(workers: usize) -> Self {
         Self {
             scripts: vec![traffic(K6Script::default()); workers],
+            executor: r#""executor":"constant-vus","vus":64"#,
             thresholds: "{}",
             duration: seconds(10),
             launches: Vec::new(),

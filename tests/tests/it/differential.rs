@@ -16,7 +16,7 @@ use lambdaload_core::{
     recorder::Recorder,
     verdict::Values,
 };
-use lambdaload_tests::{fixture, k6_binary, target::Target};
+use lambdaload_tests::{fixture, k6_binary, k6_can_be_controlled, target::Target};
 use serde_json::Value;
 
 /// What one k6 has said of one test.
@@ -266,6 +266,15 @@ fn every_metric_and_limits_on_just_above_and_just_below_percentiles() {
 
 #[test]
 fn every_executor_against_a_real_server() {
+    let (target, controlled) = (Target::start(), k6_can_be_controlled());
+    let url = target.url();
+    let env = [("TARGET", url.as_str()), ("CONTROLLED", "1")];
+    run_k6("every-executor.js", &env[..if controlled { 2 } else { 1 }]).check();
+}
+
+/// Iterations that are dropped and cut off, and scenarios with functions, variables and tags of their own.
+#[test]
+fn every_executor_with_all_that_a_scenario_can_have() {
     let target = Target::start();
-    run_k6("every-executor.js", &[("TARGET", &target.url())]).check();
+    run_k6("combination.js", &[("TARGET", &target.url())]).check();
 }

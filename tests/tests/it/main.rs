@@ -5,9 +5,11 @@
 mod commands;
 mod differential;
 mod endings;
+mod executors;
 mod failures;
 mod handle_summary;
 mod input;
 mod nine_jobs;
 mod same_as_k6;
+mod scale;
 mod summary;

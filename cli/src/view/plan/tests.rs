@@ -71,10 +71,23 @@ fn one_worker_and_no_thresholds() {
     thresholds    none
     workers       1 × local   1 VU
                   why 1: 4 asked for, but no scenario has more than 1 VU to deal out
-    segments      worker 1  0:1  1 VU
+    segments      worker 1  0:1  1 VU  20 iterations
     lasts         7m30s at most
-    deadlines     ready 1m20s, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
+    deadlines     ready 1m, setup 1m5s, run 7m50s, teardown 1m5s, stop 10s
     warnings      no thresholds: this run can neither pass nor fail
+    "#);
+}
+
+#[test]
+fn what_may_surprise_is_said() {
+    let two_knobs = r#"{"a":{"executor":"externally-controlled","vus":2,"maxVUs":9,"duration":"1m"},
+        "b":{"executor":"externally-controlled","vus":2,"duration":"1m"},
+        "each":{"executor":"per-vu-iterations","vus":4,"iterations":3}}"#;
+    let plan = plan(two_knobs, r#"{"checks":["rate>0.9"]}"#, Workers::Exactly(3));
+    assert_eq!(plan.scenarios[0].shape, "2 VUs until `lambdaload scale` changes that, at most 9, 1m");
+    assert_snapshot!(warnings(&plan).join("\n"), @r#"
+    b keeps its VUs: k6 lets only its first externally-controlled scenario be scaled
+    each: numbers of iterations (iterationInTest) have gaps, because its 4 VUs cannot be dealt out evenly
     "#);
 }
 

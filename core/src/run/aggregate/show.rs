@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    aggregate::RATE_SECONDS,
     histogram::Rank,
     judge,
     lifecycle::Phase,
@@ -10,6 +11,9 @@ use crate::{
     records::WorkerPhase,
     run::aggregate::Conductor,
 };
+
+/// Over which time live rates are taken.
+const RATE_WINDOW: Duration = Duration::from_secs(RATE_SECONDS.unsigned_abs());
 
 impl Conductor<'_> {
     /// The run at this moment.
@@ -24,6 +28,8 @@ impl Conductor<'_> {
         let running = self.run.state.phase == Phase::Running;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs")]
         let vus = if running { self.aggregate.vus_now().max(0.0) as u64 } else { 0 };
+        // The rates are those of the last whole seconds, of which the newest is still coming in.
+        let window = elapsed.saturating_sub(Duration::from_secs(1)).max(RATE_WINDOW);
         LiveState {
             run: self.run.id.clone(),
             name: self.run.plan.name.clone(),
@@ -36,6 +42,8 @@ impl Conductor<'_> {
             workers: self.worker_counts(),
             start_skew_p99_ms: skew_p99_ms(self.workers.values().filter_map(|w| w.record.skew_micros)),
             vus,
+            planned_vus: if running { self.run.plan.vus_at(elapsed, self.run.scaled_vus()) } else { None },
+            offered: self.run.plan.offered(window.saturating_sub(RATE_WINDOW), window).filter(|_| running),
             iterations_per_second: self.aggregate.counter_per_second("iterations").unwrap_or(0.0),
             requests_per_second: self.aggregate.counter_per_second("http_reqs"),
             iterations: counter("iterations"),

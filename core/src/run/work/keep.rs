@@ -11,7 +11,7 @@ use crate::{
     records::{Failure, FailureKind},
     run::{
         timely::{ANSWER, within},
-        work::{Shared, failures::failure, lock},
+        work::{Shared, failures::failure, lock, scale::follow_scale},
     },
 };
 
@@ -71,7 +71,9 @@ pub(super) async fn keep(shared: &Shared<'_>) -> Failure {
         hold_lease(shared).await;
         shared.give_up("another worker has this segment now, or the run is gone; stopped".to_owned())
     };
-    future::select_all([obey_the_run(shared).boxed(), upload(shared).boxed(), lease_lost.boxed()]).await.0
+    let duties =
+        [obey_the_run(shared).boxed(), upload(shared).boxed(), lease_lost.boxed(), follow_scale(shared).boxed()];
+    future::select_all(duties).await.0
 }
 
 /// Renews the lease with every flush; returns the ledger's refusal when there is nothing to renew any more.

@@ -9,6 +9,7 @@ mod drive;
 mod failures;
 mod hooks;
 mod keep;
+mod scale;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},

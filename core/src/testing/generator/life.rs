@@ -6,6 +6,7 @@ use crate::{
     ids::WorkerIndex,
     k6::exit::{ProcessExit, code},
     ports::{GeneratorError, GeneratorPhase},
+    segment::Segment,
     testing::generator::{Event, Journal, K6Script, Moment, SampleLine, ScriptEnd},
     timestamp::Timestamp,
 };
@@ -20,6 +21,7 @@ const GAUGES: Duration = Duration::from_secs(1);
 pub(super) struct Life {
     pub(super) script: K6Script,
     pub(super) index: WorkerIndex,
+    pub(super) segment: Option<Segment>,
     pub(super) linger: bool,
     pub(super) journal: Journal,
     /// Its clock on the wall when virtual time began.
@@ -46,7 +48,7 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn begin(
         script: K6Script,
-        index: WorkerIndex,
+        (index, segment): (WorkerIndex, Option<Segment>),
         linger: bool,
         journal: Journal,
         wall_zero: Timestamp,
@@ -54,6 +56,7 @@ impl Life {
     ) -> Self {
         let life = Self {
             index,
+            segment,
             linger,
             journal,
             wall_zero,

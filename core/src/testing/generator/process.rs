@@ -13,7 +13,7 @@ use futures::future::{self, Either};
 use crate::{
     ids::WorkerIndex,
     k6::exit::{ProcessExit, code},
-    ports::{GeneratorControl, GeneratorError, GeneratorPhase, HookError, SampleStream},
+    ports::{GeneratorControl, GeneratorError, GeneratorPhase, GeneratorSpec, HookError, SampleStream},
     testing::{
         clock::VirtualTime,
         generator::{
@@ -46,11 +46,11 @@ impl Process {
         k6: &ScriptedK6,
         index: WorkerIndex,
         script: K6Script,
-        linger: bool,
+        GeneratorSpec { linger, segment, .. }: &GeneratorSpec,
     ) -> (Box<dyn GeneratorControl>, Box<dyn SampleStream>) {
         let now = k6.time.elapsed();
         let wall_zero = Timestamp(k6.clock.now().0 - Timestamp(0).plus(now).0);
-        let life = Life::begin(script, index, linger, Arc::clone(&k6.journal), wall_zero, now);
+        let life = Life::begin(script, (index, *segment), *linger, Arc::clone(&k6.journal), wall_zero, now);
         let process = Self { time: k6.time.clone(), life: Arc::new(Mutex::new(life)) };
         (Box::new(Control(process.clone())), Box::new(Output(process)))
     }
@@ -169,6 +169,21 @@ impl GeneratorControl for Control {
         self.0.hook(Event::Teardown, "::teardown").await.map(drop)
     }
 
+    async fn scale(&self, vus: u64) -> Result<(), GeneratorError> {
+        let is_deaf = self.0.change(|life, now| {
+            life.alive("scaling k6")?;
+            let is_deaf =
+                life.ended_at.is_some() || now.saturating_sub(life.started_at) < life.script.deaf_to_scale_until;
+            if !is_deaf {
+                life.note(now, Event::Scaled(vus));
+                life.script.vus =
+                    u32::try_from(life.segment.map_or(0, |segment| segment.share(vus))).unwrap_or(u32::MAX);
+            }
+            Ok::<_, GeneratorError>(is_deaf)
+        })?;
+        if is_deaf { future::pending().await } else { Ok(()) }
+    }
+
     async fn stop_iterations(&self) -> Result<(), GeneratorError> {
         self.0.change(|life, now| {
             life.alive("stopping k6")?;
@@ -238,7 +253,7 @@ impl SampleStream for Output {
 mod tests {
     use super::*;
     use crate::{
-        ports::{Generator, GeneratorSpec, LoadGenerator},
+        ports::{Generator, LoadGenerator},
         segment::Segment,
         testing::clock::run_virtual,
     };
