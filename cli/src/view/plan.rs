@@ -184,7 +184,7 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
         closed.map(|scenario| format!("{} is a closed model: a slow target gets less load", one_line(&scenario.name)));
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
-    closed_model.chain(no_thresholds).collect()
+    plan.k6_version.untested().into_iter().chain(closed_model).chain(no_thresholds).collect()
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ mod endings;
 mod failures;
 mod input;
 mod same_as_k6;
+mod versions;
