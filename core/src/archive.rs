@@ -3,7 +3,7 @@
 //! k6 says to treat it as opaque, and so do we but for two things: its contents make its address, and its size and files
 //! are shown. (Raw tar bytes change every second, because k6 stamps entries with the time.)
 
-use std::{fmt, io::Read};
+use std::{collections::BTreeMap, fmt, io::Read};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,23 @@ impl Archive {
         }
         Ok(Self { hash: ArchiveHash(digits), size: tar.len() as u64, files, filename: metadata.filename })
     }
+
+    /// What the test needs beside stock k6, by name and constraint; none if the k6 that made the archive did not say.
+    pub fn dependencies(tar: &[u8]) -> Result<Option<BTreeMap<String, String>>, ArchiveError> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            dependencies: Option<BTreeMap<String, String>>,
+        }
+        for entry in tar::Archive::new(tar).entries()? {
+            let mut entry = entry?;
+            if entry.path_bytes().as_ref() == b"metadata.json" {
+                let mut json = Vec::new();
+                entry.read_to_end(&mut json)?;
+                return Ok(serde_json::from_slice::<Metadata>(&json)?.dependencies);
+            }
+        }
+        Err(ArchiveError::Foreign)
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +152,15 @@ mod tests {
         assert_eq!(first, later);
         assert_ne!(first.hash, other.hash);
         assert_eq!((first.files, first.filename.as_str()), (1, "file:///a.js"));
+    }
+
+    #[test]
+    fn what_a_test_depends_on_is_told_if_the_archive_knows() {
+        let of = |metadata: &[u8]| Archive::dependencies(&tar(&[("metadata.json", metadata)], 1)).expect("reads");
+        assert_eq!(of(METADATA), None);
+        let known = of(br#"{"type":"js","filename":"","dependencies":{"k6/x/sql":">1.0.0"}}"#);
+        assert_eq!(known, Some([("k6/x/sql".to_owned(), ">1.0.0".to_owned())].into()));
+        assert!(Archive::dependencies(&tar(&[("readme", b"hello")], 1)).is_err());
     }
 
     #[test]

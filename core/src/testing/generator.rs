@@ -4,6 +4,7 @@ mod life;
 mod process;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +15,7 @@ use async_trait::async_trait;
 use crate::{
     ids::WorkerIndex,
     k6::{
+        dependencies::Dependencies,
         exit::{ProcessExit, code},
         version::K6Version,
     },
@@ -238,6 +240,14 @@ impl LoadGenerator for ScriptedK6 {
 
     async fn inspect(&self, _: &[u8], _: bool) -> Result<Vec<u8>, GeneratorError> {
         Ok(self.options.clone().into_bytes())
+    }
+
+    async fn dependencies(&self, _: &Path) -> Result<Dependencies, GeneratorError> {
+        Ok(Dependencies::default())
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, GeneratorError> {
+        Ok(BTreeMap::new())
     }
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {

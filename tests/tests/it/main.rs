@@ -5,6 +5,7 @@
 mod commands;
 mod differential;
 mod endings;
+mod extensions;
 mod failures;
 mod input;
 mod same_as_k6;
