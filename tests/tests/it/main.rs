@@ -7,6 +7,8 @@ mod differential;
 mod endings;
 mod extensions;
 mod failures;
+mod https;
+mod imports;
 mod input;
 mod same_as_k6;
 mod versions;
