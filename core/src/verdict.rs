@@ -73,7 +73,7 @@ pub struct Verdict {
     pub started_at: Option<Timestamp>,
     /// When the last worker's iterations ended, likewise.
     pub ended_at: Option<Timestamp>,
-    /// From the first start to the last end, in milliseconds; rates of counters refer to it.
+    /// How long the longest worker ran, in milliseconds; rates of counters refer to it.
     pub duration_ms: f64,
     /// The merged metrics.
     pub summary: Summary,

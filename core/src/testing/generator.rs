@@ -19,9 +19,12 @@ use crate::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator},
+    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator},
     segment::Segment,
-    testing::{clock::VirtualTime, generator::process::Process},
+    testing::{
+        clock::{VirtualClock, VirtualTime},
+        generator::process::Process,
+    },
 };
 
 /// What one k6 does.
@@ -196,7 +199,7 @@ pub type Journal = Arc<Mutex<Vec<(Duration, WorkerIndex, Event)>>>;
 #[derive(Clone)]
 pub struct ScriptedK6 {
     time: VirtualTime,
-    clock: Arc<dyn Clock>,
+    clock: Arc<VirtualClock>,
     scripts: Arc<[K6Script]>,
     journal: Journal,
     archive: Vec<u8>,
@@ -218,7 +221,7 @@ impl ScriptedK6 {
 
     /// The same k6 on a machine with this clock.
     #[must_use]
-    pub fn on(&self, clock: Arc<dyn Clock>) -> Self {
+    pub fn on(&self, clock: Arc<VirtualClock>) -> Self {
         Self { clock, ..self.clone() }
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Test {
     pub(crate) stale: bool,
     /// Microseconds by which the clocks of workers are fast.
     pub(crate) fast_clocks: BTreeMap<WorkerIndex, i64>,
+    /// When the clocks of everybody step, and by how many microseconds: all are on one machine.
+    pub(crate) steps: Vec<(Duration, i64)>,
 }
 
 impl Test {
@@ -63,6 +65,7 @@ impl Test {
             blind: false,
             stale: false,
             fast_clocks: BTreeMap::new(),
+            steps: Vec::new(),
         }
     }
 

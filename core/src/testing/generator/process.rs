@@ -21,7 +21,6 @@ use crate::{
             life::{Life, gone},
         },
     },
-    timestamp::Timestamp,
 };
 
 /// How much of the output is read at a time: lines are torn apart.
@@ -49,8 +48,7 @@ impl Process {
         linger: bool,
     ) -> (Box<dyn GeneratorControl>, Box<dyn SampleStream>) {
         let now = k6.time.elapsed();
-        let wall_zero = Timestamp(k6.clock.now().0 - Timestamp(0).plus(now).0);
-        let life = Life::begin(script, index, linger, Arc::clone(&k6.journal), wall_zero, now);
+        let life = Life::begin(script, index, linger, Arc::clone(&k6.journal), Arc::clone(&k6.clock), now);
         let process = Self { time: k6.time.clone(), life: Arc::new(Mutex::new(life)) };
         (Box::new(Control(process.clone())), Box::new(Output(process)))
     }
