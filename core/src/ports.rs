@@ -279,6 +279,8 @@ pub trait GeneratorControl: Send + Sync {
     async fn exited(&self) -> ProcessExit;
     /// Its error messages and warnings so far, without timestamps.
     fn log(&self) -> Vec<String>;
+    /// Samples that it could not write, by its own word; complete once it has [exited](GeneratorControl::exited).
+    fn unwritten(&self) -> u64;
 }
 
 /// What one k6 process writes. Dropping it before its end kills the process, which would hang without a reader.

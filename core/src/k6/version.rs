@@ -10,7 +10,7 @@
 //! | 1.8 | archives name what they depend on; 2.0 does, too | where they don't, `k6 deps` is asked, if there is one |
 //! | 1.8 | the cloud output no longer swaps a gauge's least and greatest value | nothing: the JSON output, which we read, never did |
 //! | 2.0 | no REST API unless asked for; on port 6565 before | nothing: an address of its own is always given |
-//! | 2.0 | infinite samples are dropped with an error; written as `+Inf`, which is no JSON, before | [`super::line`] reads that |
+//! | 2.0 | infinite samples are not written but counted in an error; written as `+Inf`, which is no JSON, before | [`super::line`] reads that; the error makes a verdict invalid, since k6's own summary would have them |
 //! | 2.0 | `<`, `>` and `&` in tags are written as they are; as `\u003c` before | nothing: tags are read as JSON, once a series |
 //! | 2.0 | `externally-controlled` is gone | k6 itself refuses it when it archives the script |
 //! | 2.1 | percentiles outside 0 to 100 are refused | nothing: k6 decides which thresholds there are |

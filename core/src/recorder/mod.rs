@@ -66,6 +66,9 @@ pub struct LineCounts {
     pub first_refused: Option<String>,
     /// Samples of tag sets beyond [`MAX_TAG_SETS`]; they are counted everywhere but in a tag set of their own.
     pub folded: u64,
+    /// Samples that k6 says it could not write: infinite ones, from 2.0 on. They are lost.
+    #[serde(default)]
+    pub unwritten: u64,
 }
 
 /// Turns the bytes of k6's output into windows.

@@ -1,6 +1,7 @@
 //! From a script to a plan: k6 validates, we decide, and nothing has been spent.
 
 mod extensions;
+mod kinds;
 
 use std::path::PathBuf;
 
@@ -115,6 +116,7 @@ pub async fn prepare(
         Err(refusal) => return Err(extensions::explain(generator, version, &path, refusal).await),
     };
     let archive = Archive::read(&bytes).map_err(|error| PrepareError::Archive { path, error })?;
-    let plan = Plan::new(request, archive, version, &options, machine)?;
+    let mut plan = Plan::new(request, archive, version, &options, machine)?;
+    kinds::find_out(generator, &bytes, &mut plan.thresholds).await;
     Ok(Prepared { plan, archive: bytes })
 }

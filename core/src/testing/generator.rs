@@ -57,6 +57,8 @@ pub struct K6Script {
     pub hangs_at_exit: bool,
     /// Whether a line is cut when it is killed.
     pub is_cut_when_killed: bool,
+    /// Samples that it says it could not write.
+    pub unwritten: u64,
 }
 
 /// One line of its output.
@@ -161,6 +163,7 @@ impl Default for K6Script {
             ignores_stop: false,
             hangs_at_exit: false,
             is_cut_when_killed: false,
+            unwritten: 0,
         }
     }
 }

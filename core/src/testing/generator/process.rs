@@ -209,6 +209,10 @@ impl GeneratorControl for Control {
     fn log(&self) -> Vec<String> {
         self.0.now().0.log.clone()
     }
+
+    fn unwritten(&self) -> u64 {
+        self.0.now().0.script.unwritten
+    }
 }
 
 impl Drop for Control {
