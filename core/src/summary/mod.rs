@@ -19,9 +19,9 @@ use std::borrow::Cow;
 
 use anstyle::AnsiColor;
 
-pub use conclusion::{compared_value, conclusion, crossing, headline};
+pub use conclusion::{compared_value, conclusion, crossing, headline, next_steps};
 pub use export::summary_export;
-pub use facts::error_bound;
+pub use facts::{error_bound, folded};
 pub use text::{k6_blocks, render};
 
 use crate::verdict::Values;
