@@ -10,5 +10,6 @@ mod failures;
 mod https;
 mod imports;
 mod input;
+mod odd_data;
 mod same_as_k6;
 mod versions;
