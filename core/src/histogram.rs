@@ -142,6 +142,8 @@ pub struct Rank {
     pub high: u64,
     /// How far between them, from 0 up to but not including 1.
     pub fraction: f64,
+    /// Whether there is but one sample.
+    pub only: bool,
 }
 
 impl Rank {
@@ -150,13 +152,13 @@ impl Rank {
     pub fn of(quantile: f64, count: u64) -> Option<Self> {
         let last = count.checked_sub(1)? as f64;
         let index = (quantile * last).clamp(0.0, last);
-        Some(Self { low: index.floor() as u64, high: index.ceil() as u64, fraction: index - index.floor() })
+        let (low, high) = (index.floor() as u64, index.ceil() as u64);
+        Some(Self { low, high, fraction: index - index.floor(), only: count == 1 })
     }
 
-    /// k6's interpolation between the samples at the two ranks.
-    #[expect(clippy::float_cmp, reason = "equal neighbours, infinite ones too, need no arithmetic")]
+    /// k6's interpolation between the samples at the two ranks, to the bit: between infinite ones it is no number.
     pub fn between(&self, low: f64, high: f64) -> f64 {
-        if low == high { low } else { low + (high - low) * self.fraction }
+        if self.only { low } else { low + (high - low) * self.fraction }
     }
 }
 

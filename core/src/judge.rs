@@ -169,9 +169,14 @@ pub(crate) fn is_script_exception(failure: &Failure) -> bool {
     failure.exit == Some(ProcessExit::Code(code::SCRIPT_EXCEPTION))
 }
 
-/// From the first start to the last end. A worker that was lost has no end; then it is the end of the samples.
+/// How long the longest worker ran, by its monotonic clock. A worker that was lost has not said that; then it is from the
+/// first start to the last end, by the clocks on the walls, or to the end of the samples.
 fn duration(evidence: &Evidence<'_>, started_at: Option<Timestamp>, ended_at: Option<Timestamp>) -> Duration {
     let Some(started_at) = started_at else { return Duration::ZERO };
+    let mut ran_for = evidence.workers.iter().filter(|w| w.resumed_at.is_some()).map(|w| w.ran_for_micros);
+    if let Some(longest) = ran_for.try_fold(0, |longest, ran_for| Some(ran_for?.max(longest))) {
+        return Duration::from_micros(longest);
+    }
     let open = evidence.workers.iter().any(|w| w.resumed_at.is_some() && w.ended_at.is_none());
     let last_sample = evidence.aggregate.newest_sample().filter(|_| open);
     ended_at.max(last_sample).map_or(Duration::ZERO, |end| end.since(started_at))

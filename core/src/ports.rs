@@ -2,14 +2,14 @@
 //!
 //! Each method says what is true once it has returned. Every call may be repeated: edges are at-least-once.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Attempt, RunId, WorkerIndex},
-    k6::{exit::ProcessExit, version::K6Version},
+    k6::{dependencies::Dependencies, exit::ProcessExit, version::K6Version},
     records::{RunRecord, WorkerRecord},
     segment::Segment,
     verdict::Verdict,
@@ -254,6 +254,11 @@ pub trait LoadGenerator: Send + Sync {
     ) -> Result<Vec<u8>, GeneratorError>;
     /// `k6 inspect --execution-requirements` of an archive: JSON for [`crate::k6::options::Options::parse`].
     async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError>;
+    /// What a script or archive needs beside stock k6 (`k6 deps`); only where the version
+    /// [lists it](crate::k6::version::K6Version::lists_dependencies).
+    async fn dependencies(&self, test: &Path) -> Result<Dependencies, GeneratorError>;
+    /// The extensions that are built in: modules such as `k6/x/sql`, and their versions.
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, GeneratorError>;
     /// Starts k6 paused, without setup, teardown, thresholds and summary, writing its samples for us to read.
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError>;
     /// Runs k6 to its end, without setup and teardown but with its summary, whose text is returned. Dropping the future
@@ -296,6 +301,8 @@ pub trait GeneratorControl: Send + Sync {
     async fn exited(&self) -> ProcessExit;
     /// Its error messages and warnings so far, without timestamps.
     fn log(&self) -> Vec<String>;
+    /// Samples that it could not write, by its own word; complete once it has [exited](GeneratorControl::exited).
+    fn unwritten(&self) -> u64;
 }
 
 /// What one k6 process writes. Dropping it before its end kills the process, which would hang without a reader.

@@ -88,13 +88,16 @@ pub struct WorkerRecord {
     pub skew_micros: Option<i64>,
     /// When k6 was resumed, by the worker's clock.
     pub resumed_at: Option<Timestamp>,
-    /// When its iterations were over, by the worker's clock.
+    /// When its iterations were over: so long after it was resumed as its monotonic clock says.
     pub ended_at: Option<Timestamp>,
     /// What went wrong.
     pub failure: Option<Failure>,
     /// The last wish for VUs that it has heard of.
     #[serde(default)]
     pub scaled: Option<Scaled>,
+    /// How long its k6 ran, from being resumed to the end of its iterations, by the worker's monotonic clock; in
+    /// microseconds. The wall may have stepped in between.
+    pub ran_for_micros: Option<u64>,
 }
 
 /// Where a worker is.
@@ -189,6 +192,7 @@ impl WorkerRecord {
             ended_at: None,
             failure: None,
             scaled: None,
+            ran_for_micros: None,
         }
     }
 }

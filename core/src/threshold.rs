@@ -35,6 +35,9 @@ pub struct Threshold {
     /// How long after the start it may first stop the run.
     #[serde(with = "crate::millis::option")]
     pub delay_abort_eval: Option<Duration>,
+    /// The metric's type, where neither its name nor its thresholds tell it but k6 does.
+    #[serde(default)]
+    pub kind: Option<MetricKind>,
 }
 
 /// What of a metric a threshold compares.
@@ -103,6 +106,7 @@ impl Threshold {
             limit: parse_go_float(right.trim()).ok_or_else(unreadable)?,
             abort_on_fail: false,
             delay_abort_eval: None,
+            kind: None,
         })
     }
 
@@ -154,6 +158,11 @@ impl Threshold {
     fn decide_percentile(&self, percent: f64, stats: &Stats, limits: &[LimitCount]) -> Decision {
         let quantile = percent / 100.0;
         let estimate = stats.percentile(quantile);
+        // Infinite samples have buckets of their own, so what comes of them is exact; k6 interpolates to NaN between them.
+        if let Some(value) = estimate.filter(|value| !value.is_finite()) {
+            let passed = self.operator.holds(value.partial_cmp(&self.limit));
+            return Decision { passed, value: Some(value), exact: true };
+        }
         let counted = limits.iter().find(|l| l.limit.to_bits() == self.limit.to_bits() && l.count() == stats.count());
         let Some(position) = counted.and_then(|counted| counted.position(quantile)) else {
             let passed = self.operator.holds(estimate.and_then(|value| value.partial_cmp(&self.limit)));
@@ -417,18 +426,23 @@ mod tests {
         j + (k - j) * (i - i.floor())
     }
 
+    fn any_sample() -> impl Strategy<Value = f64> {
+        let infinite = prop_oneof![Just(f64::INFINITY), Just(f64::NEG_INFINITY)];
+        prop_oneof![20 => (0..40i32).prop_map(f64::from), 20 => 0.0..40.0_f64, 1 => infinite]
+    }
+
     proptest! {
         /// Limits on, just above and just below the percentile, on samples, between them and anywhere.
         #[test]
         fn percentiles_are_decided_as_on_the_raw_samples(
-            values in prop::collection::vec(prop_oneof![(0..40i32).prop_map(f64::from), 0.0..40.0_f64], 1..120),
+            values in prop::collection::vec(any_sample(), 1..120),
             percent in prop_oneof![Just(95.0), Just(99.0), Just(50.0), Just(0.0), Just(100.0), 0.0..=100.0_f64],
             limit in prop_oneof![Just(None), (0..40i32).prop_map(|l| Some(f64::from(l))), (0.0..40.0_f64).prop_map(Some)],
             nudge in -1i64..=1,
             parts in 1usize..6,
         ) {
             let exact = oracle(&values, percent);
-            let limit = limit.unwrap_or(exact);
+            let limit = limit.or(Some(exact)).filter(|limit| !limit.is_nan()).unwrap_or(7.0);
             let limit = if limit > 0.0 { f64::from_bits(limit.to_bits().saturating_add_signed(nudge)) } else { limit };
             let mut merged = (LimitCount::new(limit), Stats::empty(MetricKind::Trend));
             for part in values.chunks(values.len().div_ceil(parts)).rev() {

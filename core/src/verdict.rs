@@ -76,7 +76,7 @@ pub struct Verdict {
     pub started_at: Option<Timestamp>,
     /// When the last worker's iterations ended, likewise.
     pub ended_at: Option<Timestamp>,
-    /// From the first start to the last end, in milliseconds; rates of counters refer to it.
+    /// How long the longest worker ran, in milliseconds; rates of counters refer to it.
     pub duration_ms: f64,
     /// The merged metrics.
     pub summary: Summary,
@@ -214,6 +214,12 @@ pub struct Conservation {
     pub before_start: u64,
     /// Samples of tag sets beyond the cap: in every metric and sub-metric, but in no tag set of their own.
     pub folded: u64,
+    /// Metrics that those samples are of.
+    #[serde(default)]
+    pub folded_metrics: u64,
+    /// Samples that k6 says it could not write: infinite ones, from 2.0 on. They are in nothing.
+    #[serde(default)]
+    pub unwritten: u64,
     /// Series of which a worker read another number than was merged; at most 20.
     pub missing: Vec<MissingSamples>,
 }

@@ -290,7 +290,20 @@ fn what_is_missing_is_named_by_worker_and_series() {
 }
 
 #[test]
-fn the_duration_is_from_the_first_start_to_the_last_end() {
+fn the_duration_is_that_of_the_longest_worker_whatever_the_walls_show() {
+    let case = Case::new().with(|case| {
+        for (worker, seconds) in case.workers.iter_mut().zip([60, 61, 59]) {
+            worker.ran_for_micros = Some(seconds * 1_000_000);
+        }
+        // Somebody has set the clock.
+        case.workers[0].ended_at = Some(NOON.plus(Duration::from_hours(1)));
+        case.workers[1].ended_at = Some(Timestamp(NOON.0 - 3_600_000_000));
+    });
+    assert_eq!(case.judge().duration_ms.to_bits(), 61_000_f64.to_bits());
+}
+
+#[test]
+fn without_monotonic_clocks_the_duration_is_from_the_first_start_to_the_last_end() {
     let case = Case::new().with(|case| {
         case.workers[0].resumed_at = Some(Timestamp(NOON.0 - 50_000));
         case.workers[2].ended_at = Some(NOON.plus(Duration::from_secs(75)));

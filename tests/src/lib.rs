@@ -5,7 +5,11 @@
 pub mod cli;
 pub mod target;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
 
 /// A script or other file of these tests.
 pub fn fixture(name: &str) -> PathBuf {
@@ -37,4 +41,28 @@ pub fn k6_binary() -> PathBuf {
         Some(path) => path.into(),
         None => panic!("no k6: `cargo xtask test` provides one; or set LAMBDALOAD_K6"),
     }
+}
+
+/// The version of [`k6_binary`]: the number before the first point, between the points, and behind them. The tests run on
+/// several; where k6 itself differs, they ask this.
+///
+/// # Panics
+/// If it does not say.
+pub fn k6_version() -> (u32, u32, u32) {
+    static VERSION: OnceLock<(u32, u32, u32)> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let output = Command::new(k6_binary()).args(["version", "--json"]).output().expect("k6 runs");
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("k6 says its version as JSON");
+        let text = said["version"].as_str().unwrap_or_default().trim_start_matches('v');
+        let parts: Vec<u32> = text.split('.').filter_map(|part| part.parse().ok()).collect();
+        match parts[..] {
+            [major, minor, patch] => (major, minor, patch),
+            _ => panic!("k6 says it is `{text}`"),
+        }
+    })
+}
+
+/// A k6 that has the extension `k6/x/answer`, if one was provided: only `cargo xtask k6 --extended` makes it, with Go.
+pub fn extended_k6() -> Option<PathBuf> {
+    std::env::var_os("LAMBDALOAD_K6_EXTENDED").map(PathBuf::from)
 }

@@ -24,8 +24,9 @@ The project's own errands.
 Usage: cargo xtask <COMMAND>
 
   k6 [VERSION]     Provide the stock k6 of VERSION (default: the first pin) and print its path
+  k6 --extended    Build the k6 with an extension that tests need, and print its path
   demo             Build lambdaload and run the example test on 4 local workers
-  test [--quick]   Run every check and every test; --quick: the tests only
+  test [--quick]   Run every check and every test, on every k6; --quick: the tests only, on one k6
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
@@ -51,6 +52,7 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
     match words {
         ["k6"] => print_path(&k6::provide(k6::DEFAULT_VERSION)?)?,
         ["k6", version] if !version.starts_with('-') => print_path(&k6::provide(version)?)?,
+        ["k6", "--extended"] => print_path(&k6::provide_extended()?)?,
         ["demo"] => return demo::run(),
         ["test"] => suite::run(suite::Extent::Everything)?,
         ["test", "--quick"] => suite::run(suite::Extent::Quick)?,

@@ -1,6 +1,8 @@
 //! Every check and every test, in one command.
 
+use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -30,19 +32,57 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
         })?;
     }
     let k6 = step("k6", "cargo xtask k6", || k6::provide(k6::DEFAULT_VERSION))?;
+    let extended = step("k6 with an extension", "cargo xtask k6 --extended", extended_k6)?;
+    let mut totals = Vec::new();
     let again = format!("LAMBDALOAD_K6={} cargo test --workspace", k6.display());
-    step("tests", &again, || {
-        let mut tests = process::cargo();
-        // The pinned k6, whatever else this machine has: the same commit must give the same result everywhere.
-        tests.env("LAMBDALOAD_K6", &k6).args(["test", "--workspace"]);
+    let total = step(&format!("tests with k6 {}", k6::DEFAULT_VERSION), &again, || {
+        let mut tests = tests_with(&k6, extended.as_deref());
         if extent == Extent::Quick {
             // The errands change rarely and don't touch a run.
             tests.args(["--exclude", "xtask"]);
         }
         run_tests(&mut tests)
     })?;
-    eprintln!("\nall steps passed in {:.1} s", start.elapsed().as_secs_f64());
+    totals.push((k6::DEFAULT_VERSION, total));
+    if extent == Extent::Everything {
+        for version in k6::PINS.iter().map(|pin| pin.version).filter(|version| *version != k6::DEFAULT_VERSION) {
+            let k6 = step(&format!("k6 {version}"), &format!("cargo xtask k6 {version}"), || k6::provide(version))?;
+            let again = format!("LAMBDALOAD_K6={} cargo test --workspace --test it", k6.display());
+            // With the features of the whole workspace, so that nothing is built again. All tests of that name run k6.
+            let total = step(&format!("tests with k6 {version}"), &again, || {
+                run_tests(tests_with(&k6, extended.as_deref()).args(["--test", "it"]))
+            })?;
+            totals.push((version, total));
+        }
+    }
+    eprintln!();
+    for (version, total) in totals {
+        eprintln!("k6 {version}: {total}");
+    }
+    eprintln!("all steps passed in {:.1} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// All tests on this k6, whatever else this machine has: the same commit must give the same result everywhere.
+fn tests_with(k6: &Path, extended: Option<&Path>) -> Command {
+    let mut tests = process::cargo();
+    tests.env("LAMBDALOAD_K6", k6).args(["test", "--workspace"]);
+    if let Some(extended) = extended {
+        tests.env("LAMBDALOAD_K6_EXTENDED", extended);
+    }
+    tests
+}
+
+/// Where it can't be built, its test is skipped aloud; in CI that is a failure.
+fn extended_k6() -> Result<Option<PathBuf>> {
+    match k6::provide_extended() {
+        Ok(k6) => Ok(Some(k6)),
+        Err(why) if std::env::var_os("CI").is_none_or(|value| value != "true") => {
+            eprintln!("SKIPPED: no test runs a k6 that has an extension: {why:#}");
+            Ok(None)
+        }
+        Err(why) => Err(why),
+    }
 }
 
 /// `again` is the command that runs this step alone.
@@ -57,7 +97,7 @@ fn step<T>(name: &str, again: &str, work: impl FnOnce() -> Result<T>) -> Result<
 }
 
 /// Shows the output of `cargo test` as it comes and closes it with the sum over all its test programs.
-fn run_tests(tests: &mut Command) -> Result<()> {
+fn run_tests(tests: &mut Command) -> Result<Total> {
     let mut cargo = tests.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let mut output = BufReader::new(cargo.stdout.take().context("cargo test has no stdout")?);
     let mut stdout = io::stdout();
@@ -69,10 +109,10 @@ fn run_tests(tests: &mut Command) -> Result<()> {
         line.clear();
     }
     let status = cargo.wait()?;
-    writeln!(stdout, "\n{} passed, {} failed, {} skipped", total.passed, total.failed, total.ignored)?;
+    writeln!(stdout, "\n{total}")?;
     ensure!(status.success(), "cargo test failed ({status})");
     ensure!(total.passed > 0, "cargo test ran no test at all");
-    Ok(())
+    Ok(total)
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -80,6 +120,12 @@ struct Total {
     passed: u64,
     failed: u64,
     ignored: u64,
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.ignored)
+    }
 }
 
 impl Total {

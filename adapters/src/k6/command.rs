@@ -76,6 +76,13 @@ pub(super) fn inspect(command: &mut Command, archive: &Path, check_thresholds: b
     command.arg("--execution-requirements").arg(archive);
 }
 
+/// `k6 deps` of a script or archive. Without the first variable it fails where something is missing instead of telling
+/// what. It does not fetch what is missing in any case; and if one should, there is nobody at this address.
+pub(super) fn dependencies(command: &mut Command, test: &Path) {
+    command.env("K6_AUTO_EXTENSION_RESOLUTION", "true").env("K6_BUILD_SERVICE_URL", "http://127.0.0.1:1");
+    command.args(["--include-system-env-vars=false", "--json", "--"]).arg(test);
+}
+
 /// `k6 run`, paused and with all switched off that is done once for all workers: setup, teardown, thresholds and summary.
 pub(super) fn run(command: &mut Command, run: &Run<'_>) {
     command.env("GOGC", GARBAGE_PERCENT);

@@ -1,6 +1,7 @@
 //! The stock k6 binary as the port's [`LoadGenerator`].
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -10,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use lambdaload_core::{
     k6::{
+        dependencies::Dependencies,
         exit::{ProcessExit, code},
         version::K6Version,
     },
@@ -144,6 +146,37 @@ impl LoadGenerator for K6 {
         let mut command = self.command(&home, "inspect");
         command::inspect(&mut command, &archive, check_thresholds);
         self.output_of(command).await
+    }
+
+    async fn dependencies(&self, test: &Path) -> Result<Dependencies, GeneratorError> {
+        let home = private_folder()?;
+        let mut command = self.command(&home, "deps");
+        command::dependencies(&mut command, test);
+        let output = self.output_of(command).await?;
+        serde_json::from_slice(&output).map_err(|error| failed("reading what `k6 deps` prints", error))
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, GeneratorError> {
+        #[derive(Deserialize)]
+        struct Json {
+            #[serde(default)]
+            extensions: Vec<Extension>,
+        }
+        #[derive(Deserialize)]
+        struct Extension {
+            version: String,
+            #[serde(default)]
+            imports: Vec<String>,
+        }
+        let home = private_folder()?;
+        let mut command = self.command(&home, "version");
+        command.arg("--json");
+        let output = self.output_of(command).await?;
+        let json: Json = serde_json::from_slice(&output).map_err(|error| failed("reading k6's extensions", error))?;
+        let each = json.extensions.into_iter().flat_map(|Extension { version, imports }| {
+            imports.into_iter().map(move |module| (module, version.clone()))
+        });
+        Ok(each.collect())
     }
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {

@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use serde::Deserialize;
@@ -14,6 +17,9 @@ const KEPT: usize = 50;
 
 /// Longer lines are cut, so that a script that logs a response body cannot fill the memory.
 const LONGEST_LINE: u64 = 256 * 1024;
+
+/// What k6 says from 2.0 on of samples that it leaves out because JSON has no infinity, with their number as `failed`.
+const UNWRITTEN: &str = "Sample(s) couldn't be marshalled to JSON";
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +70,18 @@ struct Line {
     source: String,
     #[serde(default)]
     error: String,
+    #[serde(default)]
+    failed: serde_json::Value,
 }
 
 impl Message {
-    /// Reads one line; `None` if k6 wrote it otherwise than as a log message, as the Go runtime does when it panics.
-    fn read(line: &[u8]) -> Option<Self> {
+    /// What a line says, and of how many samples that they could not be written. `None` if k6 wrote it otherwise than as a
+    /// log message, as the Go runtime does when it panics.
+    fn read(line: &[u8]) -> Option<(Self, u64)> {
         let line: Line = serde_json::from_slice(line).ok()?;
+        let from_script = line.source == "console";
+        let is_unwritten = !from_script && line.msg == UNWRITTEN;
+        let unwritten = if is_unwritten { line.failed.as_u64().unwrap_or(1) } else { 0 };
         let level = match line.level.as_str() {
             "panic" | "fatal" | "error" => Level::Error,
             "warning" => Level::Warning,
@@ -80,13 +92,14 @@ impl Message {
         if !line.error.is_empty() {
             text = format!("{text}: {}", line.error.trim_end());
         }
-        Some(Self { level, from_script: line.source == "console", text })
+        Some((Self { level, from_script, text }, unwritten))
     }
 }
 
 /// The errors and warnings of one k6 process: k6's own and exceptions of the script, without what the script logs.
 #[derive(Debug, Default)]
 pub(super) struct Log {
+    unwritten: AtomicU64,
     kept: Mutex<VecDeque<Kept>>,
 }
 
@@ -107,7 +120,9 @@ impl Log {
             let read = Message::read(&line);
             let is_read = read.is_some();
             let text = || String::from_utf8_lossy(&line).trim_end().to_owned();
-            let message = read.unwrap_or_else(|| Message { level: Level::Error, from_script: false, text: text() });
+            let otherwise = || (Message { level: Level::Error, from_script: false, text: text() }, 0);
+            let (message, unwritten) = read.unwrap_or_else(otherwise);
+            self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
             // A panic writes pages; its first line says what happened, and the listener gets the rest.
             if is_read || before_was_read {
                 self.keep(&message);
@@ -131,6 +146,11 @@ impl Log {
         if kept.len() > KEPT {
             kept.pop_front();
         }
+    }
+
+    /// Samples that k6 says it could not write.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.unwritten.load(Ordering::Relaxed)
     }
 
     /// Messages at least as bad as `level`, each once, the one that came last at the end.
@@ -194,6 +214,18 @@ mod tests {
         let k6_error = format!("k6 error: {exception}");
         let k6_warning = "k6 warning: Request Failed: dial tcp: refused";
         assert_eq!(heard, [&k6_error, k6_warning, "hello\nworld", "console.error is the script's"]);
+    }
+
+    #[tokio::test]
+    async fn samples_that_k6_could_not_write_are_counted() {
+        let (log, _) = follow(
+            br#"{"error":"json: unsupported value: +Inf","failed":5,"filename":"s","level":"error","msg":"Sample(s) couldn't be marshalled to JSON","output":"json"}
+{"level":"error","msg":"Sample(s) couldn't be marshalled to JSON","failed":7,"source":"console"}
+{"error":"json: unsupported value: -Inf","failed":2,"level":"error","msg":"Sample(s) couldn't be marshalled to JSON"}
+"#,
+        )
+        .await;
+        assert_eq!(log.unwritten(), 7, "what the script says is no word of k6's");
     }
 
     #[tokio::test]

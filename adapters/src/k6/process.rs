@@ -55,6 +55,10 @@ impl FollowedLog {
         let _ = timeout(LAST_WORDS, reading.changed()).await;
     }
 
+    pub(super) fn unwritten(&self) -> u64 {
+        self.log.unwritten()
+    }
+
     pub(super) fn messages(&self, level: Level) -> Vec<String> {
         self.log.messages(level)
     }
@@ -144,6 +148,10 @@ impl GeneratorControl for Running {
 
     fn log(&self) -> Vec<String> {
         self.log.messages(Level::Warning)
+    }
+
+    fn unwritten(&self) -> u64 {
+        self.log.unwritten()
     }
 }
 

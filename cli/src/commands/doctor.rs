@@ -6,7 +6,7 @@ use std::{
 };
 
 use lambdaload_adapters::k6::{K6, find};
-use lambdaload_core::ports::LoadGenerator as _;
+use lambdaload_core::{k6::version::tested_range, ports::LoadGenerator as _};
 
 use crate::{
     error::Failure,
@@ -88,7 +88,13 @@ async fn check_k6(named: Option<&Path>) -> Check {
     let place = format!("{}, {}", found.path.display(), found.origin);
     match K6::new(&found.path).version().await {
         Ok(version) => match version.check_supported() {
-            Ok(()) => Check::ok("k6", format!("v{version} ({place}); 1.0 and later are supported")),
+            Ok(()) => match version.untested() {
+                None => Check::ok("k6", format!("v{version} ({place}); tested: {}", tested_range())),
+                Some(warning) => {
+                    let advice = format!("{warning}; it will probably work. Another one can be named with --k6");
+                    Check::warning("k6", format!("v{version} ({place})"), advice)
+                }
+            },
             Err(error) => Check::problem("k6", &Failure::from_error(exit::INFRASTRUCTURE, &error).detail(place)),
         },
         Err(error) => Check::problem("k6", &Failure::from(error).detail(place)),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lambdaload_core::{
     plan::plural,
     ports,
-    summary::{crossing, error_bound, format, headline, text},
+    summary::{crossing, error_bound, folded, format, headline, next_steps, text},
     timeline::Timeline,
     verdict::{MetricSummary, Outcome, ReasonCode, Values, Verdict},
 };
@@ -109,16 +109,6 @@ fn reasons(verdict: &Verdict) -> Vec<Named> {
     crossed.chain(others.map(|r| Named::new("", r.message.as_str()))).collect()
 }
 
-fn next_steps(verdict: &Verdict) -> Vec<&str> {
-    let mut steps: Vec<&str> = Vec::new();
-    for step in verdict.reasons.iter().filter_map(|r| r.next_step.as_deref()) {
-        if !steps.contains(&step) {
-            steps.push(step);
-        }
-    }
-    steps
-}
-
 /// The numbers that people ask for first.
 fn tiles(verdict: &Verdict) -> Vec<Named> {
     let unit = text::time_unit(&verdict.summary);
@@ -171,12 +161,13 @@ fn facts(verdict: &Verdict) -> Vec<Named> {
     for (count, what) in [
         (samples.refused, "lines of k6's output could not be read"),
         (samples.before_start, "VU gauges from before the start left out, as a single k6 would not have written them"),
-        (samples.folded, "samples of tag sets beyond the cap counted in every metric, but in no tag set of their own"),
+        (samples.unwritten, "samples that k6 says it could not write"),
     ] {
         if count > 0 {
             facts.push(Named::new("", format!("{} {what}", format::grouped(count))));
         }
     }
+    facts.extend(folded(verdict).map(|folded| Named::new("tag sets", folded)));
     if let Some(skew) = verdict.start_skew_p99_ms {
         facts.push(Named::new("start skew", format!("p99 {} over workers", format::milliseconds(skew, None))));
     }

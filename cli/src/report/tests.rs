@@ -3,7 +3,7 @@ use lambdaload_core::{
     records::{Failure, FailureKind},
     testing::sample,
     timeline::{Slice, Timeline},
-    verdict::{CheckSummary, Reason, ReasonCode, Verdict},
+    verdict::{CheckSummary, Outcome, Reason, ReasonCode, Verdict},
 };
 
 use super::render_html;
@@ -102,6 +102,18 @@ fn an_incomplete_measurement_says_so_first() {
     );
     assert!(page.contains("lost while it ran") && page.contains("out of memory") && page.contains("What to do"));
     assert!(page.contains("On the samples that did arrive"));
+}
+
+#[test]
+fn too_many_tag_sets_call_for_names_also_where_all_is_well() {
+    let mut verdict = sample::verdict();
+    verdict.outcome = Outcome::Passed;
+    verdict.reasons.clear();
+    verdict.thresholds.iter_mut().for_each(|threshold| threshold.passed = true);
+    assert!(!page(&verdict, &sample::timeline()).contains("What to do"));
+    (verdict.samples.folded, verdict.samples.folded_metrics) = (144_018, 9);
+    let page = page(&verdict, &sample::timeline());
+    assert!(page.contains("144,018 samples of 9 metrics") && page.contains("What to do") && page.contains("one name"));
 }
 
 #[test]

@@ -218,7 +218,8 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
     });
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
-    closed_model.chain(fixed).chain(gaps).chain(no_thresholds).collect()
+    let untested = plan.k6_version.untested().into_iter();
+    untested.chain(closed_model).chain(fixed).chain(gaps).chain(no_thresholds).collect()
 }
 
 #[cfg(test)]

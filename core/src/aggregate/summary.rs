@@ -1,6 +1,9 @@
 //! What the merged samples say at the end: thresholds, metrics and checks as k6 has them, and conservation.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     aggregate::{Aggregate, Merged},
@@ -75,11 +78,15 @@ impl Aggregate {
     /// Compares what the workers say they read with what was merged.
     pub fn conservation(&self, closings: &[Closing]) -> Conservation {
         let mut conservation = Conservation { merged: self.samples(), ..Conservation::default() };
+        let mut folded_metrics: BTreeSet<&str> = BTreeSet::new();
         for closing in closings {
             conservation.read += closing.lines.samples;
             conservation.refused += closing.lines.refused;
             conservation.before_start += closing.lines.before_start;
             conservation.folded += closing.lines.folded;
+            conservation.unwritten += closing.lines.unwritten;
+            let rest = closing.totals.iter().filter(|(id, _)| id.rollup == Rollup::Rest);
+            folded_metrics.extend(rest.map(|(id, _)| id.metric.name.as_str()));
             let said: BTreeMap<&SeriesId, u64> = closing.totals.iter().map(|(id, n)| (id, *n)).collect();
             let unsaid = self.series_of(closing.worker).filter(|id| !said.contains_key(id)).map(|id| (id, 0));
             for (series, read) in said.iter().map(|(id, n)| (*id, *n)).chain(unsaid) {
@@ -90,6 +97,7 @@ impl Aggregate {
                 }
             }
         }
+        conservation.folded_metrics = folded_metrics.len() as u64;
         conservation
     }
 
@@ -107,14 +115,14 @@ impl Aggregate {
         self.find(&Selector { metric: metric.to_owned(), suffix: None })
     }
 
-    /// The type of a metric that may have no sample: k6's own metrics are known; of a custom one the threshold tells,
-    /// but for `rate`, which a counter and a rate both have. Then the stricter reading holds: a counter without samples
-    /// is 0, where a rate without samples would pass.
+    /// The type of a metric that may have no sample: k6's own metrics are known; of a custom one the threshold tells, or k6
+    /// has told. Where it has not, the stricter reading of `rate` holds: a counter without samples is 0, where a rate
+    /// without samples would pass.
     fn kind_of(&self, threshold: &Threshold) -> MetricKind {
         let name = &threshold.selector.metric;
         let known = self.metrics.get(name).cloned().or_else(|| Metric::built_in(name));
-        match (known, threshold.aggregation) {
-            (Some(metric), _) => metric.kind,
+        match (known.map(|metric| metric.kind).or(threshold.kind), threshold.aggregation) {
+            (Some(kind), _) => kind,
             (None, Aggregation::Count | Aggregation::Rate) => MetricKind::Counter,
             (None, Aggregation::Value) => MetricKind::Gauge,
             (None, Aggregation::Avg | Aggregation::Min | Aggregation::Max | Aggregation::Percentile(_)) => {
@@ -126,7 +134,7 @@ impl Aggregate {
     fn metric_summary(&self, plan: &Plan, selector: Selector, duration: Duration) -> MetricSummary {
         let known = self.metrics.get(&selector.metric).cloned().or_else(|| Metric::built_in(&selector.metric));
         let metric = known.unwrap_or_else(|| {
-            let threshold = plan.thresholds.iter().find(|t| t.selector == selector);
+            let threshold = plan.thresholds.iter().find(|t| t.selector.metric == selector.metric);
             let kind = threshold.map_or(MetricKind::Counter, |t| self.kind_of(t));
             Metric { name: selector.metric.clone(), kind, contains: Contains::Default }
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    aggregate::Aggregate,
+    aggregate::{Aggregate, slices::MAX_SLICES},
     histogram::RELATIVE_ERROR,
     live::Latency,
     stats::Stats,
@@ -75,6 +75,7 @@ impl Aggregate {
         let watched = names.into_iter().chain(latency);
         let widths = watched.clone().filter_map(|name| Some(self.all(name)?.slices.as_ref()?.width()));
         let Some(width) = widths.max() else { return Timeline::default() };
+        let width = self.bounded_width(watched.clone(), width);
         let mut slices: BTreeMap<i64, Slice> = BTreeMap::new();
         for name in watched {
             let Some(mut series) = self.all(name).and_then(|m| m.slices.clone()) else { continue };
@@ -110,6 +111,18 @@ impl Aggregate {
             start: Timestamp(first.saturating_mul(1_000_000)),
             slice_seconds: u32::try_from(width).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The width with which all slices are few, even if samples lie far apart because a clock was wrong.
+    fn bounded_width<'a>(&'a self, watched: impl Iterator<Item = &'a str>, mut width: i64) -> i64 {
+        let slices = watched.filter_map(|name| self.all(name)?.slices.as_ref());
+        let ends = slices.flat_map(|slices| [slices.iter().next(), slices.iter().next_back()]).flatten();
+        let (first, last) = ends.fold((i64::MAX, i64::MIN), |(first, last), (at, _)| (first.min(at), last.max(at)));
+        let limit = i64::try_from(MAX_SLICES).unwrap_or(i64::MAX);
+        while last.saturating_sub(first) / width >= limit {
+            width *= 2;
+        }
+        width
     }
 
     fn vus_over_time(&self, width: i64) -> BTreeMap<i64, f64> {
@@ -177,6 +190,16 @@ mod tests {
         assert_eq!(timeline.slice_seconds, 4);
         let whole = timeline.slices.iter().filter(|s| (s.iterations_per_second - 1.0).abs() < f64::EPSILON).count();
         assert!(whole >= 749, "{whole} of {}", timeline.slices.len());
+    }
+
+    #[test]
+    fn samples_that_lie_years_apart_have_a_bounded_timeline_too() {
+        let early = sample("http_reqs", 1, 3.0, "{}").replace("2026", "1970");
+        let timeline = aggregate(&chunks(&[vec![early + &sample("http_reqs", 1, 4.0, "{}")]], &[])).timeline();
+        assert!(timeline.slices.len() <= MAX_SLICES + 1, "{}", timeline.slices.len());
+        let requests: f64 =
+            timeline.slices.iter().map(|s| s.requests_per_second * f64::from(timeline.slice_seconds)).sum();
+        assert!((requests - 7.0).abs() < 1e-9, "{requests}");
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub(super) fn doubts(evidence: &Evidence<'_>, accepted: &BTreeSet<WorkerIndex>, 
     if samples.refused > 0 {
         reasons.push(refused_lines(evidence));
     }
+    if samples.unwritten > 0 {
+        let count = plural(samples.unwritten, "sample");
+        let message = format!("k6 could not write {count}: from 2.0 on its output has no infinite values");
+        let next_step = "keep infinite values out of metrics, or run on k6 1.x, which writes them";
+        reasons.push(reason(ReasonCode::SamplesMissing, message, Some(next_step)));
+    }
     if !samples.missing.is_empty() && evidence.unreadable.is_empty() {
         let missing = samples.read.saturating_sub(samples.merged);
         let message =

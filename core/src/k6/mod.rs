@@ -1,5 +1,6 @@
-//! What stock k6 says: its output lines, its options, its versions and its exit codes.
+//! What stock k6 says: its output lines, its options, what a test depends on, its versions and its exit codes.
 
+pub mod dependencies;
 pub mod exit;
 pub mod line;
 pub mod options;

@@ -1,4 +1,23 @@
-//! Versions of k6 and what differs between them.
+//! Versions of k6, and all that differs between them as far as we are concerned. Code elsewhere asks here.
+//!
+//! | since | what changed | what follows |
+//! |---|---|---|
+//! | 1.0 | `k6 version --json`, all exit codes but 110 | an older one is refused: [`K6Version::check_supported`] |
+//! | 1.1 | `exec.test.fail()`, exit code 110 | a script that calls it needs 1.1, as it does without us |
+//! | 1.2 | extensions are fetched by default; another variable switches that off | both variables are always set |
+//! | 1.3 | `--summary-mode=disabled`; `--no-summary` is gone in 2.0 | [`K6Version::no_summary_flag`] |
+//! | 1.6 | `k6 deps` | [`K6Version::lists_dependencies`] |
+//! | 1.8 | archives name what they depend on; 2.0 does, too | where they don't, `k6 deps` is asked, if there is one |
+//! | 1.8 | the cloud output no longer swaps a gauge's least and greatest value | nothing: the JSON output, which we read, never did |
+//! | 2.0 | no REST API unless asked for; on port 6565 before | nothing: an address of its own is always given |
+//! | 2.0 | infinite samples are not written but counted in an error; written as `+Inf`, which is no JSON, before | [`super::line`] reads that; the error makes a verdict invalid, since k6's own summary would have them |
+//! | 2.0 | `<`, `>` and `&` in tags are written as they are; as `\u003c` before | nothing: tags are read as JSON, once a series |
+//! | 2.0 | `externally-controlled` is gone | k6 itself refuses it when it archives the script |
+//! | 2.1 | percentiles outside 0 to 100 are refused | nothing: k6 decides which thresholds there are |
+//! | 2.1 | feature flags, which add tags to all samples | none is ever switched on |
+//!
+//! In all versions times may carry an offset (`+02:00`), trailing zeros are left out, and tags may be `null`; so
+//! [`super::time`] and [`super::line`] read all of that from each.
 
 use std::fmt;
 
@@ -15,6 +34,9 @@ pub struct K6Version {
     /// `1` of 1.8.1.
     pub patch: u32,
 }
+
+/// The versions on which all tests run, by rising version. What lies between them is taken to work like them.
+pub const TESTED: [K6Version; 3] = [K6Version::new(1, 1, 0), K6Version::new(1, 8, 1), K6Version::new(2, 2, 0)];
 
 /// A k6 that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,10 +74,29 @@ impl K6Version {
         if self.major < 1 { Err(VersionError::TooOld(self)) } else { Ok(()) }
     }
 
+    /// What to tell who runs a k6 from outside the tested range; nothing of one from within.
+    pub fn untested(self) -> Option<String> {
+        let [first, .., last] = TESTED;
+        let range = tested_range();
+        (self < first || self > last)
+            .then(|| format!("k6 {self} is outside the range that lambdaload is tested with ({range})"))
+    }
+
     /// The flag that switches the end-of-test summary off: renamed in 1.3, the old one removed in 2.0.
     pub fn no_summary_flag(self) -> &'static str {
         if self < Self::new(1, 3, 0) { "--no-summary" } else { "--summary-mode=disabled" }
     }
+
+    /// Whether there is `k6 deps`, which tells what a test needs beside stock k6: new in 1.6.
+    pub fn lists_dependencies(self) -> bool {
+        self >= Self::new(1, 6, 0)
+    }
+}
+
+/// The tested range for people: `1.1.0 to 2.2.0; tests run on 1.1.0, 1.8.1 and 2.2.0`.
+pub fn tested_range() -> String {
+    let [first, between, last] = TESTED;
+    format!("{first} to {last}; tests run on {first}, {between} and {last}")
 }
 
 impl fmt::Display for K6Version {
@@ -77,5 +118,22 @@ mod tests {
         assert_eq!(K6Version::new(1, 1, 0).no_summary_flag(), "--no-summary");
         assert_eq!(K6Version::new(1, 3, 0).no_summary_flag(), "--summary-mode=disabled");
         assert_eq!(K6Version::new(2, 2, 0).no_summary_flag(), "--summary-mode=disabled");
+        assert!(!K6Version::new(1, 5, 9).lists_dependencies() && K6Version::new(1, 6, 0).lists_dependencies());
+    }
+
+    #[test]
+    fn what_is_not_tested_is_said() {
+        for version in TESTED.into_iter().chain([K6Version::new(1, 1, 1), K6Version::new(2, 0, 0)]) {
+            assert_eq!(version.untested(), None, "{version}");
+        }
+        for (version, text) in [(K6Version::new(1, 0, 9), "1.0.9"), (K6Version::new(2, 2, 1), "2.2.1")] {
+            assert_eq!(
+                version.untested(),
+                Some(format!(
+                    "k6 {text} is outside the range that lambdaload is tested with (1.1.0 to 2.2.0; tests run on 1.1.0, \
+                     1.8.1 and 2.2.0)"
+                ))
+            );
+        }
     }
 }

@@ -5,12 +5,14 @@
 //! window is folded into the series it belongs to: the metric's parent, the sub-metrics that match, its check, and its
 //! own coarse series. Memory is bounded by the number of series.
 
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashMap,
     hash::{BuildHasher, Hasher},
+    time::Duration,
 };
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -22,6 +24,7 @@ use crate::{
         line::{self, Line, Point},
         time::TimeReader,
     },
+    recorder::steps::Steps,
     series::{Metric, MetricKind, Rollup, SeriesId, Tags},
     stats::{Open, Stats},
     threshold::LimitCount,
@@ -63,6 +66,9 @@ pub struct LineCounts {
     pub first_refused: Option<String>,
     /// Samples of tag sets beyond [`MAX_TAG_SETS`]; they are counted everywhere but in a tag set of their own.
     pub folded: u64,
+    /// Samples that k6 says it could not write: infinite ones, from 2.0 on. They are lost.
+    #[serde(default)]
+    pub unwritten: u64,
 }
 
 /// Turns the bytes of k6's output into windows.
@@ -74,6 +80,7 @@ pub struct Recorder {
     /// Whether the rest of an overlong line is being passed over.
     skipping: bool,
     time: TimeReader,
+    steps: Steps,
     /// From when VU gauges count, in nanoseconds since the Unix epoch.
     started_at: i64,
     counts: LineCounts,
@@ -126,6 +133,7 @@ impl Recorder {
             partial: Vec::new(),
             skipping: false,
             time: TimeReader::default(),
+            steps: Steps::default(),
             started_at: i64::MAX,
             counts: LineCounts::default(),
             hasher: DefaultHashBuilder::default(),
@@ -140,9 +148,20 @@ impl Recorder {
         }
     }
 
-    /// From `at` (nanoseconds since the Unix epoch) on, VU gauges count.
+    /// Tells what the clock on the wall (nanoseconds since the Unix epoch) and a monotonic one show when a piece is read.
+    /// So it is noticed when the wall steps, by which k6 stamps its samples; all windows lie on the line on which it began.
+    pub fn look_at_clocks(&mut self, wall: i64, monotonic: Duration) {
+        self.steps.look(wall, monotonic);
+    }
+
+    /// Moves this and all later times by so many nanoseconds: the clock on the wall is wrong.
+    pub fn shift_times(&mut self, by: i64) {
+        self.steps.shift(by);
+    }
+
+    /// From `at` (nanoseconds since the Unix epoch, by the wall) on, VU gauges count.
     pub fn started(&mut self, at: i64) {
-        self.started_at = at;
+        self.started_at = self.steps.straighten(at);
     }
 
     /// Takes the next piece of k6's output; it may begin and end within a line.
@@ -250,7 +269,7 @@ impl Recorder {
     /// `None` for a sample that cannot be understood.
     #[inline]
     fn point(&mut self, point: &Point<'_>) -> Option<()> {
-        let at = self.time.read(point.time)?;
+        let at = self.steps.straighten(self.time.read(point.time)?);
         let index = match self.find(point.metric, point.tags_and_metadata()) {
             Some(index) => index,
             None => self.find_or_intern(point)?,

@@ -1,6 +1,11 @@
 //! From a script to a plan: k6 validates, we decide, and nothing has been spent.
 
+mod extensions;
+mod kinds;
+
 use std::path::PathBuf;
+
+pub use extensions::MissingExtensions;
 
 use crate::{
     archive::{Archive, ArchiveError, mentions},
@@ -61,6 +66,9 @@ pub enum PrepareError {
         #[source]
         error: ArchiveError,
     },
+    /// This k6 lacks what the test needs.
+    #[error(transparent)]
+    Extensions(#[from] MissingExtensions),
     /// What k6 printed.
     #[error(transparent)]
     Options(#[from] OptionsError),
@@ -74,6 +82,7 @@ impl PrepareError {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Generator(GeneratorError::Refused { exit: ProcessExit::Code(code @ 97..=110), .. }) => *code,
+            Self::Extensions(_) => code::SCRIPT_EXCEPTION,
             _ => code::INVALID_CONFIG,
         }
     }
@@ -90,10 +99,10 @@ pub async fn prepare(
     version.check_supported()?;
     let check_thresholds = !request.no_thresholds;
     let (path, bytes) = match source {
-        Source::Script { path, env } => {
-            let bytes = generator.archive(&path, &env, check_thresholds).await?;
-            (path, bytes)
-        }
+        Source::Script { path, env } => match generator.archive(&path, &env, check_thresholds).await {
+            Ok(bytes) => (path, bytes),
+            Err(refusal) => return Err(extensions::explain(generator, version, &path, refusal).await),
+        },
         Source::Archive { path, bytes, env } => {
             // Before k6 gets it: k6 would take a foreign file for a script.
             Archive::read(&bytes).map_err(|error| PrepareError::Archive { path: path.clone(), error })?;
@@ -101,9 +110,14 @@ pub async fn prepare(
             (path, bytes)
         }
     };
+    extensions::check(generator, version, &path, &bytes).await?;
+    let options = match generator.inspect(&bytes, check_thresholds).await {
+        Ok(options) => Options::parse(&options)?,
+        Err(refusal) => return Err(extensions::explain(generator, version, &path, refusal).await),
+    };
     let archive = Archive::read(&bytes).map_err(|error| PrepareError::Archive { path, error })?;
-    let options = Options::parse(&generator.inspect(&bytes, check_thresholds).await?)?;
-    let plan = Plan::new(request, archive, version, &options, machine)?;
-    let plan = Plan { has_teardown: mentions(&bytes, "teardown").unwrap_or(true), ..plan };
+    let mut plan = Plan::new(request, archive, version, &options, machine)?;
+    plan.has_teardown = mentions(&bytes, "teardown").unwrap_or(true);
+    kinds::find_out(generator, &bytes, &mut plan.thresholds).await;
     Ok(Prepared { plan, archive: bytes })
 }

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use super::{BAD, BOLD, GOOD, Style, UNSURE, facts::facts, format, text::threshold_value, wrap::wrapped};
+use super::{
+    BAD, BOLD, GOOD, Style, UNSURE,
+    facts::{NAME_TAG_ADVICE, facts, folded},
+    format,
+    text::threshold_value,
+    wrap::wrapped,
+};
 use crate::verdict::{Outcome, Reason, ReasonCode, ThresholdResult, Values, Verdict};
 
 /// Series with missing samples, and messages of k6, that are shown for one reason; the verdict has all.
@@ -26,7 +32,7 @@ pub fn conclusion(verdict: &Verdict, style: &Style, report: Option<&str>) -> Str
         text.push('\n');
     }
     text += &facts(verdict, style, report);
-    text += &next_steps(verdict, style);
+    text += &what_to_do(verdict, style);
     text
 }
 
@@ -143,14 +149,22 @@ fn arrived(verdict: &Verdict, style: &Style) -> String {
     wrapped(&format!("thresholds on what did arrive: {hold} of {total} hold — {why}"), 4, 6, style)
 }
 
-fn next_steps(verdict: &Verdict, style: &Style) -> String {
+/// What to do after a run, each thing once.
+pub fn next_steps(verdict: &Verdict) -> Vec<&str> {
     let mut steps: Vec<&str> = Vec::new();
     for step in verdict.reasons.iter().filter_map(|r| r.next_step.as_deref()) {
         if !steps.contains(&step) {
             steps.push(step);
         }
     }
-    match steps.as_slice() {
+    if folded(verdict).is_some() {
+        steps.push(NAME_TAG_ADVICE);
+    }
+    steps
+}
+
+fn what_to_do(verdict: &Verdict, style: &Style) -> String {
+    match next_steps(verdict).as_slice() {
         [] => String::new(),
         [step] => format!("\n{}", wrapped(&format!("what to do: {step}"), 4, 6, style)),
         steps => {
@@ -207,6 +221,21 @@ mod tests {
       - look at `samples.missing` for the series, and run the test again
 ";
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn too_many_tag_sets_call_for_names() {
+        let mut verdict = sample::verdict();
+        (verdict.samples.folded, verdict.samples.folded_metrics) = (144_018, 9);
+        let said = conclusion(&verdict, &Style::default(), None);
+        let end = "
+    tag sets.......: 144,018 samples of 9 metrics are beyond the 4,000 that a
+                     worker keeps apart; metrics are whole
+
+    what to do: give requests whose URLs differ one name, as in http.get(url, {
+      tags: { name: 'item' } })
+";
+        assert!(said.ends_with(end), "{said}");
     }
 
     #[test]

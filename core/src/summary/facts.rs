@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::{FAINT, Style, format, wrap::wrapped};
 use crate::{
+    plan::plural,
+    recorder::MAX_TAG_SETS,
     records::WorkerPhase,
     verdict::{Outcome, Verdict, WorkerResult},
 };
 
-/// The lines `run`, `workers`, `samples`, `percentiles` and, if one was written, `report`.
+/// The lines `run`, `workers`, `samples`, `percentiles`, `tag sets` if there were too many, and `report` if one was written.
 pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
     let lasted = Duration::try_from_secs_f64(verdict.duration_ms / 1000.0).unwrap_or_default();
     let mut facts = vec![
@@ -17,6 +19,9 @@ pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> S
         ("samples", samples(verdict)),
         ("percentiles", percentiles(verdict)),
     ];
+    if let Some(folded) = folded(verdict) {
+        facts.push(("tag sets", folded));
+    }
     if let Some(report) = report {
         facts.push(("report", report.to_owned()));
     }
@@ -68,12 +73,26 @@ fn samples(verdict: &Verdict) -> String {
     if samples.refused > 0 {
         text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
     }
-    if samples.folded > 0 {
-        text +=
-            &format!("; {} beyond the cap on tag sets, in no tag set of their own", format::grouped(samples.folded));
+    if samples.unwritten > 0 {
+        text += &format!("; {} that k6 could not write", format::grouped(samples.unwritten));
     }
     text
 }
+
+/// Which samples are in every metric and sub-metric, but in no tag set of their own; none if all are in one.
+pub fn folded(verdict: &Verdict) -> Option<String> {
+    let samples = &verdict.samples;
+    let count = format::grouped(samples.folded);
+    let metrics = plural(samples.folded_metrics, "metric");
+    let cap = format::grouped(MAX_TAG_SETS as u64);
+    (samples.folded > 0).then(|| {
+        format!("{count} samples of {metrics} are beyond the {cap} that a worker keeps apart; metrics are whole")
+    })
+}
+
+/// What keeps tag sets few. Each URL is a tag set of nine metrics.
+pub(super) const NAME_TAG_ADVICE: &str =
+    "give requests whose URLs differ one name, as in http.get(url, { tags: { name: 'item' } })";
 
 fn percentiles(verdict: &Verdict) -> String {
     let mut text = format!("±{}", error_bound(verdict.percentile_error));
@@ -103,6 +122,16 @@ pub fn error_bound(error: f64) -> String {
 mod tests {
     use super::*;
     use crate::testing::sample;
+
+    #[test]
+    fn samples_beyond_the_cap_are_told_with_the_number_of_their_metrics() {
+        let mut verdict = sample::verdict();
+        assert_eq!(folded(&verdict), None);
+        (verdict.samples.folded, verdict.samples.folded_metrics) = (144_018, 9);
+        let words = "144,018 samples of 9 metrics are beyond the 4,000 that a worker keeps apart; metrics are whole";
+        assert_eq!(folded(&verdict).as_deref(), Some(words));
+        assert!(facts(&verdict, &Style::default(), None).contains("tag sets.......: 144,018 samples of 9 metrics"));
+    }
 
     #[test]
     fn a_threshold_that_is_not_decided_exactly_is_named() {

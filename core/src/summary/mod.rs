@@ -25,9 +25,9 @@ use std::borrow::Cow;
 
 use anstyle::AnsiColor;
 
-pub use conclusion::{compared_value, conclusion, crossing, headline};
+pub use conclusion::{compared_value, conclusion, crossing, headline, next_steps};
 pub use export::summary_export;
-pub use facts::error_bound;
+pub use facts::{error_bound, folded};
 pub use handle::{Terminal, handle_summary_input, summarizing};
 pub use handled::{Handled, Returned};
 pub use machine_readable::machine_readable;

@@ -85,7 +85,12 @@ impl VirtualTime {
 
     /// A clock on a wall that is so many microseconds fast, or slow if negative.
     pub fn wrong_clock(&self, fast_by_micros: i64) -> Arc<VirtualClock> {
-        Arc::new(VirtualClock { time: self.clone(), fast_by_micros })
+        self.stepping_clock(fast_by_micros, Vec::new())
+    }
+
+    /// A clock on a wall that is so many microseconds fast, and at certain moments steps by so many more.
+    pub fn stepping_clock(&self, fast_by_micros: i64, steps: Vec<(Duration, i64)>) -> Arc<VirtualClock> {
+        Arc::new(VirtualClock { time: self.clone(), fast_by_micros, steps })
     }
 
     /// Runs a future beside the others.
@@ -237,12 +242,21 @@ impl Drop for Sleep {
 pub struct VirtualClock {
     time: VirtualTime,
     fast_by_micros: i64,
+    steps: Vec<(Duration, i64)>,
+}
+
+impl VirtualClock {
+    /// What the wall shows at a moment of virtual time.
+    pub fn wall_at(&self, moment: Duration) -> Timestamp {
+        let stepped = self.steps.iter().filter(|(at, _)| *at <= moment).map(|(_, by)| by).sum::<i64>();
+        Timestamp(NOON.plus(moment).0 + self.fast_by_micros + stepped)
+    }
 }
 
 #[async_trait]
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(NOON.plus(self.time.elapsed()).0 + self.fast_by_micros)
+        self.wall_at(self.time.elapsed())
     }
 
     fn monotonic(&self) -> Duration {

@@ -4,6 +4,7 @@ mod life;
 mod process;
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,12 +15,16 @@ use async_trait::async_trait;
 use crate::{
     ids::WorkerIndex,
     k6::{
+        dependencies::Dependencies,
         exit::{ProcessExit, code},
         version::K6Version,
     },
     ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, SummarySpec},
     segment::Segment,
-    testing::{clock::VirtualTime, generator::process::Process},
+    testing::{
+        clock::{VirtualClock, VirtualTime},
+        generator::process::Process,
+    },
 };
 
 /// What one k6 does.
@@ -54,6 +59,8 @@ pub struct K6Script {
     pub is_cut_when_killed: bool,
     /// Until when it does not answer when it is to be scaled, after its process was started.
     pub deaf_to_scale_until: Duration,
+    /// Samples that it says it could not write.
+    pub unwritten: u64,
 }
 
 /// One line of its output.
@@ -161,6 +168,7 @@ impl Default for K6Script {
             hangs_at_exit: false,
             is_cut_when_killed: false,
             deaf_to_scale_until: Duration::ZERO,
+            unwritten: 0,
         }
     }
 }
@@ -199,7 +207,7 @@ pub type Journal = Arc<Mutex<Vec<(Duration, WorkerIndex, Event)>>>;
 #[derive(Clone)]
 pub struct ScriptedK6 {
     time: VirtualTime,
-    clock: Arc<dyn Clock>,
+    clock: Arc<VirtualClock>,
     scripts: Arc<[K6Script]>,
     journal: Journal,
     archive: Vec<u8>,
@@ -244,7 +252,7 @@ impl ScriptedK6 {
 
     /// The same k6 on a machine with this clock.
     #[must_use]
-    pub fn on(&self, clock: Arc<dyn Clock>) -> Self {
+    pub fn on(&self, clock: Arc<VirtualClock>) -> Self {
         Self { clock, ..self.clone() }
     }
 
@@ -266,6 +274,14 @@ impl LoadGenerator for ScriptedK6 {
 
     async fn inspect(&self, _: &[u8], _: bool) -> Result<Vec<u8>, GeneratorError> {
         Ok(self.options.clone().into_bytes())
+    }
+
+    async fn dependencies(&self, _: &Path) -> Result<Dependencies, GeneratorError> {
+        Ok(Dependencies::default())
+    }
+
+    async fn extensions(&self) -> Result<BTreeMap<String, String>, GeneratorError> {
+        Ok(BTreeMap::new())
     }
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {

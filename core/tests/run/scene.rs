@@ -96,7 +96,7 @@ impl Scene {
         let worker_faults: BTreeMap<_, _> =
             (0..=workers).map(|index| (WorkerIndex(index), PortFaults::default())).collect();
         let work_ports = worker_faults.iter().map(|(index, faults)| {
-            let clock = time.wrong_clock(test.fast_clocks.get(index).copied().unwrap_or(0));
+            let clock = time.stepping_clock(test.fast_clocks.get(index).copied().unwrap_or(0), test.steps.clone());
             let ports = WorkPorts {
                 clock: clock.clone(),
                 store: faulty_store(faults),
@@ -112,7 +112,7 @@ impl Scene {
         let fleet = Arc::new(if test.blind { fleet.blind() } else { fleet });
         let aggregator_faults = PortFaults::default();
         let ports = Ports {
-            clock: time.clock(),
+            clock: time.stepping_clock(0, test.steps),
             store: faulty_store(&aggregator_faults),
             ledger: faulty_ledger(&aggregator_faults),
             fleet: fleet.clone(),

@@ -60,6 +60,8 @@ pub(crate) struct Test {
     pub(crate) fast_clocks: BTreeMap<WorkerIndex, i64>,
     /// What the k6 prints that calls the script's `handleSummary()`, and after how long; none for a script without one.
     pub(crate) handle_summary: Option<(Duration, Printed)>,
+    /// When the clocks of everybody step, and by how many microseconds: all are on one machine.
+    pub(crate) steps: Vec<(Duration, i64)>,
 }
 
 impl Test {
@@ -76,6 +78,7 @@ impl Test {
             stale: false,
             fast_clocks: BTreeMap::new(),
             handle_summary: None,
+            steps: Vec::new(),
         }
     }
 

@@ -15,11 +15,45 @@ use crate::process;
 /// k6's own: go itself refuses k6, or any dependency of it, whose content is another. `go install` could not do
 /// that, and refuses 2.x where only a module proxy is reachable.
 pub(super) fn install(pin: &Pin, staging: &Path, to: &Path) -> Result<()> {
+    let build = prepare(pin, staging, "")?;
+    compile(&build, pin.module, to)
+}
+
+/// Builds the pinned module with the extension `k6/x/answer` into `to`, as `xk6 build` would.
+pub(super) fn install_extended(pin: &Pin, staging: &Path, to: &Path) -> Result<()> {
+    let required = format!("\nrequire {EXTENSION} v0.0.0\n\nreplace {EXTENSION} => ./answer\n");
+    let build = prepare(pin, staging, &required)?;
+    let Pin { module, version, .. } = pin;
+    let extension = build.join("answer");
+    fs::create_dir(&extension)?;
+    fs::write(extension.join("go.mod"), format!("module {EXTENSION}\n\ngo 1.21\n\nrequire {module} v{version}\n"))?;
+    fs::write(
+        extension.join("answer.go"),
+        format!(
+            "package answer\n\nimport \"{module}/js/modules\"\n\ntype answer struct{{}}\n\n\
+             func (answer) Get() int {{ return 42 }}\n\n\
+             func init() {{ modules.Register(\"k6/x/answer\", answer{{}}) }}\n"
+        ),
+    )?;
+    fs::write(
+        build.join("main.go"),
+        format!(
+            "package main\n\nimport (\n\tk6 \"{module}/cmd\"\n\t_ \"{EXTENSION}\"\n)\n\nfunc main() {{ k6.Execute() }}\n"
+        ),
+    )?;
+    compile(&build, ".", to)
+}
+
+/// An extension that is nowhere but in these builds: `import answer from 'k6/x/answer'`, and `answer.get()` is 42.
+const EXTENSION: &str = "lambdaload.test/answer";
+
+/// Makes the throw-away module, with everything that the pinned one needs; `more` is added to its `go.mod`.
+fn prepare(pin: &Pin, staging: &Path, more: &str) -> Result<PathBuf> {
     let Pin { version, module, module_sum, go_mod_sum, .. } = pin;
     let build = staging.join("build");
     fs::create_dir(&build)?;
     // Below go 1.17 a module loads every go.mod of every dependency of every dependency.
-    fs::write(build.join("go.mod"), format!("module build\n\ngo 1.21\n\nrequire {module} v{version}\n"))?;
+    fs::write(build.join("go.mod"), format!("module build\n\ngo 1.21\n\nrequire {module} v{version}\n{more}"))?;
     let pinned = format!("{module} v{version} {module_sum}\n{module} v{version}/go.mod {go_mod_sum}\n");
     fs::write(build.join("go.sum"), &pinned)?;
     process::run(go(&build).args(["mod", "download", &format!("{module}@v{version}")]))?;
@@ -29,8 +63,12 @@ pub(super) fn install(pin: &Pin, staging: &Path, to: &Path) -> Result<()> {
     let own_sums = modules.join(format!("{module}@v{version}")).join("go.sum");
     let own_sums = fs::read_to_string(&own_sums).with_context(|| format!("cannot read {}", own_sums.display()))?;
     fs::write(build.join("go.sum"), pinned + &own_sums)?;
-    let mut compile = go(&build);
-    compile.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-o"]).arg(to).arg(module);
+    Ok(build)
+}
+
+fn compile(build: &Path, package: &str, to: &Path) -> Result<()> {
+    let mut compile = go(build);
+    compile.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-o"]).arg(to).arg(package);
     process::run(&mut compile)
 }
 

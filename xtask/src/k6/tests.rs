@@ -160,7 +160,7 @@ fn the_first_way_that_works_is_taken_and_the_cache_serves_from_then_on() {
         ("never", &|_, _| panic!("a way after the one that worked was tried")),
     ];
     for _ in 0..2 {
-        assert_eq!(provide_in(cache.path(), &pin(&[]), &ways).unwrap(), cache.path().join("9.9.9/k6"));
+        assert_eq!(provide_in(&cache.path().join("9.9.9"), &pin(&[]), &ways).unwrap(), cache.path().join("9.9.9/k6"));
     }
     assert_eq!(taken.get(), 1);
     let left: Vec<_> =
@@ -173,7 +173,7 @@ fn a_way_that_brings_another_version_is_not_taken() {
     let _turn = turn();
     let cache = tempfile::tempdir().unwrap();
     let ways: [Way<'_>; 1] = [("wrong", &|_, to| write_program(to, "#!/bin/sh\necho 'k6 v1.0.0'\n"))];
-    let said = provide_in(cache.path(), &pin(&[]), &ways).unwrap_err().to_string();
+    let said = provide_in(&cache.path().join("9.9.9"), &pin(&[]), &ways).unwrap_err().to_string();
     assert!(said.starts_with("k6 9.9.9 can't be provided here"), "{said}");
     assert!(!cache.path().join("9.9.9/k6").exists());
 }
@@ -186,7 +186,7 @@ fn a_k6_in_the_cache_that_does_not_run_is_replaced() {
     fs::create_dir(cache.path().join("9.9.9")).unwrap();
     write_program(&k6, "").unwrap();
     let ways: [Way<'_>; 1] = [("works", &|_, to| write_program(to, SCRIPT))];
-    provide_in(cache.path(), &pin(&[]), &ways).unwrap();
+    provide_in(&cache.path().join("9.9.9"), &pin(&[]), &ways).unwrap();
     check(&k6, "9.9.9").unwrap();
 }
 
@@ -199,7 +199,7 @@ fn an_interrupted_installation_is_not_a_k6() {
     fs::create_dir_all(&staging).unwrap();
     write_program(&staging.join("k6"), SCRIPT).unwrap();
     let ways: [Way<'_>; 1] = [("fails", &|_, _| bail!("not today"))];
-    provide_in(cache.path(), &pin(&[]), &ways).unwrap_err();
+    provide_in(&cache.path().join("9.9.9"), &pin(&[]), &ways).unwrap_err();
 }
 
 #[test]

@@ -103,6 +103,8 @@ struct Conductor<'a> {
     is_blind: bool,
     /// When the phase began, or within it teardown passed to the substitute, by the monotonic clock.
     phase_since: Duration,
+    /// When the start was first heard of, likewise, and how many microseconds after T0 that was (before it if negative).
+    started: Option<(Duration, i64)>,
     /// When the run was told to stop, likewise.
     stopping_since: Option<Duration>,
     aggregator_lost: bool,
@@ -129,6 +131,7 @@ impl<'a> Conductor<'a> {
             looked_at: ports.clock.monotonic(),
             is_blind: false,
             phase_since: ports.clock.monotonic(),
+            started: None,
             stopping_since: None,
             aggregator_lost: false,
             run,
@@ -178,6 +181,11 @@ impl<'a> Conductor<'a> {
         if run.state.phase != self.run.state.phase || run.teardown_by != self.run.teardown_by {
             self.phase_since = now;
         }
+        if let Some(start_at) = run.start_at.filter(|_| self.started.is_none()) {
+            // Nobody hears of it earlier than so, whatever the clock on the wall says.
+            let lead = i64::try_from(run.plan.pace.start_lead.as_micros()).unwrap_or(i64::MAX);
+            self.started = Some((now, self.ports.clock.now().0.saturating_sub(start_at.0).max(-lead)));
+        }
         if run.state.abort.is_some() {
             self.stopping_since.get_or_insert(now);
         }
@@ -212,9 +220,18 @@ impl<'a> Conductor<'a> {
         self.lost.entry(index).or_insert(failure);
     }
 
-    /// The time since the start, by the wall clock; nothing before it.
+    /// The time since the start; none before it. By the monotonic clock from when the start was heard of, since the wall
+    /// may step.
+    fn since_start(&self) -> Option<Duration> {
+        let (heard, after) = self.started?;
+        let since = self.ports.clock.monotonic().saturating_sub(heard);
+        let micros = i64::try_from(since.as_micros()).unwrap_or(i64::MAX).saturating_add(after);
+        u64::try_from(micros).ok().map(Duration::from_micros)
+    }
+
+    /// The time since the start; nothing before it.
     fn elapsed(&self) -> Duration {
-        self.run.start_at.map_or(Duration::ZERO, |start| self.ports.clock.now().since(start))
+        self.since_start().unwrap_or_default()
     }
 
     /// Gathers what is left, judges, and writes the verdict unless there is one.

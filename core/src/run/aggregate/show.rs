@@ -18,7 +18,6 @@ const RATE_WINDOW: Duration = Duration::from_secs(RATE_SECONDS.unsigned_abs());
 impl Conductor<'_> {
     /// The run at this moment.
     pub(super) fn live(&self) -> LiveState {
-        let started = self.run.start_at.filter(|start| self.ports.clock.now() >= *start);
         let elapsed = self.elapsed();
         let counter = |name| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
@@ -37,7 +36,7 @@ impl Conductor<'_> {
             phase: self.run.state.phase,
             status: self.run.state.status(),
             abort: self.run.state.abort.clone(),
-            elapsed_ms: started.map(|_| millis(elapsed)),
+            elapsed_ms: self.since_start().map(millis),
             duration_ms: millis(self.run.plan.scheduled()),
             workers: self.worker_counts(),
             start_skew_p99_ms: skew_p99_ms(self.workers.values().filter_map(|w| w.record.skew_micros)),

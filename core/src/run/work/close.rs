@@ -3,6 +3,7 @@
 use crate::{
     closing::Closing,
     ports::{StoreError, keys},
+    recorder::LineCounts,
     records::{Failure, WorkerPhase},
     run::work::{Shared, WorkError, lock},
 };
@@ -16,13 +17,14 @@ pub(super) async fn close(shared: &Shared<'_>, failure: Option<Failure>) -> Resu
     }
     shared.persist(|| shared.flush(true)).await?;
     let closing = {
+        let unwritten = shared.control.get().map_or(0, |control| control.unwritten());
         let (record, recorder) = (lock(&shared.record), lock(&shared.recorder));
         Closing {
             run: record.run.clone(),
             worker: record.index,
             attempt: record.attempt,
             chunks: record.chunks,
-            lines: recorder.counts().clone(),
+            lines: LineCounts { unwritten, ..recorder.counts().clone() },
             totals: recorder.totals().map(|(id, total)| (id.clone(), total)).collect(),
         }
     };

@@ -136,13 +136,14 @@ async fn start_with_the_others(shared: &Shared<'_>, control: &dyn GeneratorContr
         Step::Done(()) | Step::Exited(_) => return Ok(false),
         Step::TimedOut => {}
     }
-    lock(&shared.recorder).started(shared.ports.clock.now().nanoseconds());
+    note_start(shared, start_at);
     match control.resume().await {
         Ok(()) => {}
         Err(_) if shared.told_to_stop().is_some() => return Ok(false),
         Err(error) => return Err(k6_failure(control, format!("k6 could not be resumed: {error}"))),
     }
     let resumed_at = shared.ports.clock.now();
+    shared.resumed.get_or_init(|| shared.ports.clock.monotonic());
     {
         let mut record = lock(&shared.record);
         record.resumed_at = Some(resumed_at);
@@ -231,13 +232,33 @@ async fn note(shared: &Shared<'_>, phase: WorkerPhase) {
     drop(shared.renew(|record| record.phase = phase).await);
 }
 
+/// Lets samples count from now on. A clock that is further from T0 than a worker can be late without being lost is
+/// wrong; its samples are taken to begin at T0.
+fn note_start(shared: &Shared<'_>, start_at: Timestamp) {
+    let clock = &shared.ports.clock;
+    let (now, monotonic) = (clock.now(), clock.monotonic());
+    let lost = i64::try_from(shared.deadlines().lost.as_micros()).unwrap_or(i64::MAX);
+    let mut recorder = lock(&shared.recorder);
+    recorder.look_at_clocks(now.nanoseconds(), monotonic);
+    if now.0.abs_diff(start_at.0) > lost.unsigned_abs() {
+        recorder.shift_times(start_at.nanoseconds().saturating_sub(now.nanoseconds()));
+    }
+    recorder.started(now.nanoseconds());
+}
+
 /// Notes, once, that nothing runs any more.
 async fn note_end(shared: &Shared<'_>) {
-    let ended_at = shared.ports.clock.now();
+    let now = shared.ports.clock.now();
+    let ran_for = shared.resumed.get().map(|since| shared.ports.clock.monotonic().saturating_sub(*since));
     let first = {
         let mut record = lock(&shared.record);
         let first = record.ended_at.is_none();
-        record.ended_at.get_or_insert(ended_at);
+        // The wall may have stepped since the start.
+        let by_monotonic = record.resumed_at.zip(ran_for).map(|(resumed_at, ran_for)| resumed_at.plus(ran_for));
+        record.ended_at.get_or_insert(by_monotonic.unwrap_or(now));
+        if first {
+            record.ran_for_micros = ran_for.map(|ran_for| u64::try_from(ran_for.as_micros()).unwrap_or(u64::MAX));
+        }
         first
     };
     if first {

@@ -113,6 +113,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         is_substitute,
         control: OnceLock::new(),
         record: Mutex::new(record),
+        resumed: OnceLock::new(),
         renewing: Queue::new(()),
         recorder: Mutex::new(Recorder::new(run.plan.watches(), MAX_TAG_SETS)),
         run: Mutex::new(run),
@@ -206,6 +207,8 @@ struct Shared<'a> {
     /// k6, once it was started.
     control: OnceLock<Box<dyn GeneratorControl>>,
     record: Mutex<WorkerRecord>,
+    /// When k6 was resumed, by the monotonic clock.
+    resumed: OnceLock<Duration>,
     /// Renewals come one after the other, so that an older record never replaces a newer one.
     renewing: Queue<()>,
     recorder: Mutex<Recorder>,
@@ -297,7 +300,11 @@ async fn pump(shared: &Shared<'_>, mut samples: Box<dyn SampleStream>) -> Result
     while let Some(()) = samples.next(&mut piece).await.map_err(|error| {
         failure(FailureKind::K6Failed, format!("what k6 writes could not be read any more: {error}"))
     })? {
-        lock(&shared.recorder).feed(&piece);
+        let clock = &shared.ports.clock;
+        let (wall, monotonic) = (clock.now().nanoseconds(), clock.monotonic());
+        let mut recorder = lock(&shared.recorder);
+        recorder.look_at_clocks(wall, monotonic);
+        recorder.feed(&piece);
     }
     let mut recorder = lock(&shared.recorder);
     if shared.is_killed_on_purpose() {

@@ -1,13 +1,21 @@
 //! The life of one simulated k6: what has happened up to now follows from its script and from what it was asked to do.
 
-use std::{collections::VecDeque, sync::PoisonError, task::Waker, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+    task::Waker,
+    time::Duration,
+};
 
 use crate::{
     ids::WorkerIndex,
     k6::exit::{ProcessExit, code},
     ports::{GeneratorError, GeneratorPhase},
     segment::Segment,
-    testing::generator::{Event, Journal, K6Script, Moment, SampleLine, ScriptEnd},
+    testing::{
+        clock::VirtualClock,
+        generator::{Event, Journal, K6Script, Moment, SampleLine, ScriptEnd},
+    },
     timestamp::Timestamp,
 };
 
@@ -24,8 +32,7 @@ pub(super) struct Life {
     pub(super) segment: Option<Segment>,
     pub(super) linger: bool,
     pub(super) journal: Journal,
-    /// Its clock on the wall when virtual time began.
-    pub(super) wall_zero: Timestamp,
+    pub(super) clock: Arc<VirtualClock>,
     pub(super) started_at: Duration,
     pub(super) resumed_at: Option<Duration>,
     pub(super) ended_at: Option<Duration>,
@@ -51,7 +58,7 @@ impl Life {
         (index, segment): (WorkerIndex, Option<Segment>),
         linger: bool,
         journal: Journal,
-        wall_zero: Timestamp,
+        clock: Arc<VirtualClock>,
         now: Duration,
     ) -> Self {
         let life = Self {
@@ -59,7 +66,7 @@ impl Life {
             segment,
             linger,
             journal,
-            wall_zero,
+            clock,
             started_at: now,
             resumed_at: None,
             ended_at: None,
@@ -191,7 +198,7 @@ impl Life {
     }
 
     pub(super) fn write_sample(&mut self, at: Duration, metric: &str, value: f64, tags: &str) {
-        let time = rfc3339(self.wall_zero.plus(at));
+        let time = rfc3339(self.clock.wall_at(at));
         let line = format!(
             "{{\"metric\":\"{metric}\",\"type\":\"Point\",\"data\":{{\"time\":\"{time}\",\"value\":{value},\"tags\":{tags}}}}}\n"
         );

@@ -21,7 +21,6 @@ use crate::{
             life::{Life, gone},
         },
     },
-    timestamp::Timestamp,
 };
 
 /// How much of the output is read at a time: lines are torn apart.
@@ -49,8 +48,8 @@ impl Process {
         GeneratorSpec { linger, segment, .. }: &GeneratorSpec,
     ) -> (Box<dyn GeneratorControl>, Box<dyn SampleStream>) {
         let now = k6.time.elapsed();
-        let wall_zero = Timestamp(k6.clock.now().0 - Timestamp(0).plus(now).0);
-        let life = Life::begin(script, (index, *segment), *linger, Arc::clone(&k6.journal), wall_zero, now);
+        let journal = Arc::clone(&k6.journal);
+        let life = Life::begin(script, (index, *segment), *linger, journal, Arc::clone(&k6.clock), now);
         let process = Self { time: k6.time.clone(), life: Arc::new(Mutex::new(life)) };
         (Box::new(Control(process.clone())), Box::new(Output(process)))
     }
@@ -225,6 +224,10 @@ impl GeneratorControl for Control {
 
     fn log(&self) -> Vec<String> {
         self.0.now().0.log.clone()
+    }
+
+    fn unwritten(&self) -> u64 {
+        self.0.now().0.script.unwritten
     }
 }
 
