@@ -44,6 +44,11 @@ impl Aggregate {
         Some(sum / reach as f64)
     }
 
+    /// The end of the seconds over which live rates are taken.
+    pub fn rates_until(&self) -> Timestamp {
+        Timestamp(self.newest_second.saturating_mul(1_000_000))
+    }
+
     /// The share of non-zero samples of a rate so far; none without samples.
     pub fn rate(&self, metric: &str) -> Option<f64> {
         share(&self.all(metric)?.total)

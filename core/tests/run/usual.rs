@@ -165,6 +165,23 @@ fn the_live_state_follows_the_run() {
 }
 
 #[test]
+fn what_an_arrival_rate_offers_stands_beside_what_is_done() {
+    let executor = r#""executor":"constant-arrival-rate","rate":40,"preAllocatedVUs":64"#;
+    Test { executor, ..Test::of(4) }.play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        drop(aggregator.outcome().await.expect("a verdict"));
+        let live = aggregator.live();
+        let offered: Vec<_> = live.iter().filter_map(|state| Some((state, state.offered?))).collect();
+        assert!(offered.len() >= 5, "{}", offered.len());
+        for (state, offered) in offered {
+            assert!(offered.is_all && (offered.per_second - 40.0).abs() < 0.001, "{offered:?}");
+            assert!((state.iterations_per_second - 40.0).abs() < 5.0, "{state:?}");
+        }
+    });
+}
+
+#[test]
 fn the_timeline_is_stored_with_the_verdict() {
     Test::of(2).play(async |scene| {
         scene.verdict().await;

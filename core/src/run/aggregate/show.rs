@@ -8,6 +8,7 @@ use crate::{
     judge,
     lifecycle::Phase,
     live::{LiveState, WorkerCounts},
+    plan::Offered,
     records::WorkerPhase,
     run::aggregate::Conductor,
 };
@@ -27,8 +28,6 @@ impl Conductor<'_> {
         let running = self.run.state.phase == Phase::Running;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of VUs")]
         let vus = if running { self.aggregate.vus_now().max(0.0) as u64 } else { 0 };
-        // The rates are those of the last whole seconds, of which the newest is still coming in.
-        let window = elapsed.saturating_sub(Duration::from_secs(1)).max(RATE_WINDOW);
         LiveState {
             run: self.run.id.clone(),
             name: self.run.plan.name.clone(),
@@ -42,7 +41,7 @@ impl Conductor<'_> {
             start_skew_p99_ms: skew_p99_ms(self.workers.values().filter_map(|w| w.record.skew_micros)),
             vus,
             planned_vus: if running { self.run.plan.vus_at(elapsed, self.run.scaled_vus()) } else { None },
-            offered: self.run.plan.offered(window.saturating_sub(RATE_WINDOW), window).filter(|_| running),
+            offered: self.offered().filter(|_| running),
             iterations_per_second: self.aggregate.counter_per_second("iterations").unwrap_or(0.0),
             requests_per_second: self.aggregate.counter_per_second("http_reqs"),
             iterations: counter("iterations"),
@@ -53,6 +52,14 @@ impl Conductor<'_> {
             thresholds: judge::threshold_results(&self.run.plan, &self.aggregate, elapsed, &self.first_crossed),
             samples: self.aggregate.samples(),
         }
+    }
+
+    /// What arrival rates brought up over the same seconds over which live rates are taken, once these are all after the
+    /// start.
+    fn offered(&self) -> Option<Offered> {
+        let micros = self.aggregate.rates_until().0.checked_sub(self.run.start_at?.0)?;
+        let until = Duration::from_micros(u64::try_from(micros).ok()?);
+        self.run.plan.offered(until.checked_sub(RATE_WINDOW)?, until)
     }
 
     fn worker_counts(&self) -> WorkerCounts {
