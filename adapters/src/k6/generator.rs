@@ -1,7 +1,10 @@
 //! The stock k6 binary as the port's [`LoadGenerator`].
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -175,7 +178,7 @@ const ARCHIVE: &str = "archive.tar";
 
 /// A folder that only this user can look into, removed when it is dropped.
 fn private_folder() -> Result<TempDir, GeneratorError> {
-    let folder = tempfile::Builder::new().prefix("lambdaload-k6-").tempdir();
+    let folder = tempfile::Builder::new().prefix("lambdaload-k6-").permissions(Permissions::from_mode(0o700)).tempdir();
     folder.map_err(|error| failed("making a temporary folder for k6", error))
 }
 
