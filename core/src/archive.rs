@@ -3,11 +3,15 @@
 //! k6 says to treat it as opaque, and so do we but for two things: its contents make its address, and its size and files
 //! are shown. (Raw tar bytes change every second, because k6 stamps entries with the time.)
 
+mod metadata;
+
 use std::{fmt, io::Read};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use metadata::{Metadata as ScriptMetadata, with_env};
 
 /// The address of an archive: SHA-256 over name, type, link, mode and bytes of every entry, in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -20,6 +20,7 @@ pub mod ports;
 pub mod recorder;
 pub mod records;
 pub mod run;
+pub mod secrets;
 pub mod segment;
 pub mod selector;
 pub mod series;
