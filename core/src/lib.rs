@@ -32,4 +32,5 @@ pub mod testing;
 pub mod threshold;
 pub mod timeline;
 pub mod timestamp;
+pub mod variables;
 pub mod verdict;

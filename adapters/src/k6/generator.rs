@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::Permissions,
-    io,
+    io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
@@ -12,15 +12,17 @@ use std::{
 
 use async_trait::async_trait;
 use lambdaload_core::{
+    archive::with_env,
     k6::{
         exit::{ProcessExit, code},
-        version::K6Version,
+        version::{K6Version, secret_file},
     },
-    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator},
+    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator, ScriptInputs},
+    secrets::Secrets,
 };
 use rustix::process::Signal;
 use serde::Deserialize;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir, TempPath};
 use tokio::{fs, io::AsyncReadExt as _, process::Command, sync::OnceCell};
 
 use super::{
@@ -73,8 +75,8 @@ impl K6 {
     /// Runs a command of k6 to its end and returns its standard output; its errors if it ended badly.
     async fn output_of(&self, mut command: Command) -> Result<Vec<u8>, GeneratorError> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let (process, output) = self.spawn(command).await?;
-        let log = FollowedLog::new(output.stderr, self.listener.clone());
+        let (process, output) = self.spawn(command, Vec::new()).await?;
+        let log = FollowedLog::new(output.stderr, self.listener.clone(), Secrets::default());
         let mut bytes = Vec::new();
         if let Some(mut stdout) = output.stdout {
             stdout.read_to_end(&mut bytes).await.map_err(|error| failed("reading what k6 prints", error))?;
@@ -87,8 +89,12 @@ impl K6 {
         }
     }
 
-    async fn spawn(&self, command: Command) -> Result<(Process, crate::process::Output), GeneratorError> {
-        Process::start(command, Signal::KILL).await.map_err(|error| {
+    async fn spawn(
+        &self,
+        command: Command,
+        input: Vec<u8>,
+    ) -> Result<(Process, crate::process::Output), GeneratorError> {
+        Process::start(command, Signal::KILL, input).await.map_err(|error| {
             let program = self.program.display();
             match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => GeneratorError::NotFound(format!(
@@ -122,32 +128,34 @@ impl LoadGenerator for K6 {
         self.version.get_or_try_init(ask).await.copied()
     }
 
-    async fn archive(
-        &self,
-        script: &Path,
-        env: &[(String, String)],
-        check_thresholds: bool,
-    ) -> Result<Vec<u8>, GeneratorError> {
+    async fn archive(&self, script: &Path, inputs: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         let home = private_folder()?;
         let to = home.path().join(ARCHIVE);
+        let secrets = write_secrets(&home, &inputs.secrets)?;
         let mut command = self.command(&home, "archive");
-        command::archive(&mut command, script, env, check_thresholds, &to);
+        command::archive(&mut command, script, inputs, secrets.as_deref(), &to);
         self.output_of(command).await?;
         fs::read(&to).await.map_err(|error| failed("reading the archive that k6 made", error))
     }
 
-    async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError> {
+    async fn inspect(&self, archive: &[u8], inputs: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         let home = private_folder()?;
         let archive = write_archive(&home, archive).await?;
+        let secrets = write_secrets(&home, &inputs.secrets)?;
         let mut command = self.command(&home, "inspect");
-        command::inspect(&mut command, &archive, check_thresholds);
+        command::inspect(&mut command, &archive, secrets.as_deref(), inputs.no_thresholds);
         self.output_of(command).await
     }
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {
         let version = self.version().await?;
+        let GeneratorSpec { archive, segment, linger, rps, env, secrets } = spec;
+        // In memory only: neither a file nor an argument of k6 has the secrets.
+        let of_secrets = secrets.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let archive = with_env(&archive, env.into_iter().chain(of_secrets));
+        let archive = archive.map_err(|error| failed("giving the script its variables", error))?;
         let home = private_folder()?;
-        let archive = write_archive(&home, &spec.archive).await?;
+        let secret_file = write_secrets(&home, &secrets)?;
         let samples = home.path().join("samples.json");
         let pipe = pipe::make(&samples).map_err(|error| failed("making the pipe for k6's samples", error))?;
         let port = Port::reserve().map_err(|error| failed("reserving a port for k6's REST API", error))?;
@@ -155,21 +163,22 @@ impl LoadGenerator for K6 {
         let mut command = self.command(&home, "run");
         let run = command::Run {
             version,
-            segment: spec.segment,
-            linger: spec.linger,
-            rps: spec.rps,
+            segment,
+            linger,
+            rps,
             port: port.number(),
             samples: &samples,
-            archive: &archive,
+            secrets: secret_file.as_deref(),
             memory_limit: self.memory_limit,
         };
         command::run(&mut command, &run);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let (process, output) = self.spawn(command).await?;
+        let (process, output) = self.spawn(command, archive).await?;
         let process = Arc::new(process);
-        let log = FollowedLog::new(output.stderr, self.listener.clone());
+        let log = FollowedLog::new(output.stderr, self.listener.clone(), secrets.clone());
         let samples = PipeStream::new(pipe, Arc::clone(&process));
-        Ok(Generator { control: Box::new(Running::new(process, log, rest, port, home)), samples: Box::new(samples) })
+        let running = Running::new(process, log, rest, port, home).with_secrets(secrets, secret_file);
+        Ok(Generator { control: Box::new(running), samples: Box::new(samples) })
     }
 }
 
@@ -188,6 +197,20 @@ async fn write_archive(home: &TempDir, archive: &[u8]) -> Result<PathBuf, Genera
     Ok(path)
 }
 
+/// A file for k6's secret source that only this user can read, gone when it is dropped; none without secrets.
+fn write_secrets(home: &TempDir, secrets: &Secrets) -> Result<Option<TempPath>, GeneratorError> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let contents = secret_file::contents(secrets.iter());
+    let write = || {
+        let mut file = NamedTempFile::new_in(home.path())?;
+        file.write_all(contents.as_bytes())?;
+        Ok(file.into_temp_path())
+    };
+    write().map(Some).map_err(|error: io::Error| failed("writing the secrets for k6", error))
+}
+
 fn failed(operation: &'static str, error: impl Into<lambdaload_core::ports::Cause>) -> GeneratorError {
     GeneratorError::Process { operation, cause: error.into() }
 }
@@ -201,4 +224,23 @@ fn read_version(output: &[u8]) -> Result<K6Version, String> {
     let found = || String::from_utf8_lossy(output).trim().chars().take(200).collect::<String>();
     let json: Json = serde_json::from_slice(output).map_err(|_| found())?;
     K6Version::parse(&json.version).map_err(|_| found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_with_secrets_is_for_this_user_only_and_goes_away() {
+        let home = private_folder().unwrap();
+        assert!(write_secrets(&home, &Secrets::default()).unwrap().is_none());
+        let secrets: Secrets =
+            [("A", "a=1234"), ("KEY", "two\nlines")].map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter().collect();
+        let file = write_secrets(&home, &secrets).unwrap().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file), mode(home.path())), (0o600, 0o700));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "A=a=1234\n");
+        drop(file);
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    }
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
         () = signals.next() => return Err(Failure::stopped("stopped before the run began; nothing was started")),
     };
     let id = run_ids::new()?;
-    let ports = wiring::ports(dir, &k6).await?;
+    let ports = wiring::ports(dir, &k6, &settings.secrets).await?;
     let folder = settings.out_dir.unwrap_or_else(|| present::folder_of_run(dir, &id));
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
     printer.talk(&render(&prepared.plan, Detail::Short, printer.talk_paint));

@@ -17,7 +17,7 @@ use crate::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator},
+    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, ScriptInputs},
     segment::Segment,
     testing::{clock::VirtualTime, generator::process::Process},
 };
@@ -232,11 +232,11 @@ impl LoadGenerator for ScriptedK6 {
         Ok(K6Version::new(1, 8, 1))
     }
 
-    async fn archive(&self, _: &Path, _: &[(String, String)], _: bool) -> Result<Vec<u8>, GeneratorError> {
+    async fn archive(&self, _: &Path, _: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         Ok(self.archive.clone())
     }
 
-    async fn inspect(&self, _: &[u8], _: bool) -> Result<Vec<u8>, GeneratorError> {
+    async fn inspect(&self, _: &[u8], _: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         Ok(self.options.clone().into_bytes())
     }
 

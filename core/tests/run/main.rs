@@ -14,6 +14,7 @@ mod losses;
 mod repetition;
 mod scene;
 mod script;
+mod secrets;
 mod stops;
 mod store_faults;
 mod usual;

@@ -17,10 +17,11 @@ use lambdaload_core::{
         Ports, WatchPorts,
         abort::abort,
         aggregate::{AggregateError, aggregate},
-        prepare::{Prepared, Source, prepare},
+        prepare::{Given, Prepared, Source, prepare},
         start::{StartError, start},
         work::WorkPorts,
     },
+    secrets::Secrets,
     testing::{
         clock::{Task, VirtualTime},
         faulty::{Faults, Faulty},
@@ -93,6 +94,7 @@ impl Scene {
                 store: faulty_store(faults),
                 ledger: faulty_ledger(faults),
                 generator: Arc::new(k6.on(clock)),
+                secrets: Secrets::default(),
             };
             (*index, ports)
         });
@@ -134,7 +136,7 @@ impl Scene {
             trend_stats: None,
             time_unit: None,
         };
-        let source = Source::Script { path: "test.js".into(), env: Vec::new() };
+        let source = Source::Script { path: "test.js".into(), given: Given::default() };
         let machine = Machine { cores: 4, open_files: 1024 };
         prepare(&self.k6, source, request, machine).await.expect("prepares")
     }

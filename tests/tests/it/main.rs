@@ -7,4 +7,6 @@ mod differential;
 mod endings;
 mod failures;
 mod input;
+mod options;
 mod same_as_k6;
+mod secrets;

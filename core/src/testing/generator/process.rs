@@ -256,8 +256,17 @@ mod tests {
             });
             let k6 = ScriptedK6::new(&time, vec![script], "{}");
             let segment = Segment::new(WorkerIndex(0), 1).expect("the only one");
-            let Generator { control, mut samples } =
-                k6.start(GeneratorSpec { archive: Vec::new(), segment, rps: None, linger }).await.expect("starts");
+            let Generator { control, mut samples } = k6
+                .start(GeneratorSpec {
+                    archive: Vec::new(),
+                    segment,
+                    rps: None,
+                    linger,
+                    env: Vec::new(),
+                    secrets: crate::secrets::Secrets::default(),
+                })
+                .await
+                .expect("starts");
             time.sleep(Duration::from_secs(1)).await;
             if resumed {
                 control.resume().await.expect("resumes");
