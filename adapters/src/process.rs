@@ -17,6 +17,7 @@ use std::{
 use lambdaload_core::k6::exit::ProcessExit;
 use rustix::process::{Pid, Signal};
 use tokio::{
+    io::AsyncWriteExt as _,
     process::{Child, ChildStderr, ChildStdout, Command},
     runtime::Handle,
     sync::{oneshot, watch},
@@ -39,11 +40,21 @@ pub(crate) struct Output {
 }
 
 impl Process {
-    /// Starts a command without standard input. If this program dies, the child gets `when_orphaned` (on Linux).
-    pub(crate) async fn start(mut command: Command, when_orphaned: Signal) -> io::Result<(Self, Output)> {
-        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    /// Starts a command that reads `input` from its standard input, and then its end. If this program dies, the child gets
+    /// `when_orphaned` (on Linux).
+    pub(crate) async fn start(
+        mut command: Command,
+        when_orphaned: Signal,
+        input: Vec<u8>,
+    ) -> io::Result<(Self, Output)> {
+        let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(stdin).process_group(0).kill_on_drop(true);
         tie(&mut command, when_orphaned);
         let mut child = spawn(command).await?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A child that ends before it has read all of it says itself why.
+            tokio::spawn(async move { stdin.write_all(&input).await });
+        }
         let group = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         let group = group.ok_or_else(|| io::Error::other("a process without an id"))?;
         let output = Output { stdout: child.stdout.take(), stderr: child.stderr.take() };
@@ -163,7 +174,7 @@ mod tests {
     async fn shell(script: &str) -> Process {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        Process::start(command, Signal::KILL).await.unwrap().0
+        Process::start(command, Signal::KILL, Vec::new()).await.unwrap().0
     }
 
     #[tokio::test]
@@ -180,7 +191,7 @@ mod tests {
         let (process, output) = {
             let mut command = Command::new("/bin/sh");
             command.args(["-c", "sleep 600 & echo started; wait"]).stdout(Stdio::piped());
-            Process::start(command, Signal::KILL).await.unwrap()
+            Process::start(command, Signal::KILL, Vec::new()).await.unwrap()
         };
         let mut lines = tokio::io::BufReader::new(output.stdout.unwrap());
         let mut line = String::new();
@@ -192,8 +203,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn input_of_any_length_is_read_to_its_end_or_not_at_all() {
+        let input = vec![b'x'; 1 << 20];
+        let mut command = Command::new("/usr/bin/wc");
+        command.arg("-c").stdout(Stdio::piped());
+        let (process, output) = Process::start(command, Signal::KILL, input.clone()).await.unwrap();
+        let mut lines = tokio::io::BufReader::new(output.stdout.unwrap());
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut lines, &mut line).await.unwrap();
+        assert_eq!((line.trim(), process.exited().await), ("1048576", ProcessExit::Code(0)));
+        let (process, _) = Process::start(Command::new("/bin/true"), Signal::KILL, input).await.unwrap();
+        assert_eq!(process.exited().await, ProcessExit::Code(0));
+    }
+
+    #[tokio::test]
     async fn a_program_that_is_not_there_is_an_error() {
-        let error = Process::start(Command::new("/nowhere/k6"), Signal::KILL).await.unwrap_err();
+        let error = Process::start(Command::new("/nowhere/k6"), Signal::KILL, Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use lambdaload_core::plan::{SummaryMode, Workers};
 use serde::Deserialize;
 
-use crate::{exit, settings::parse_workers};
+use crate::{exit, k6_options::K6Flags, settings::parse_workers};
 
 /// Runs a k6 script on many workers and ends in the one verdict that a single giant k6 would have given.
 #[derive(Debug, Parser)]
@@ -103,6 +103,12 @@ pub(crate) struct TestArgs {
     /// A variable for the script's __ENV; `-e KEY` takes the value from the environment (repeatable)
     #[arg(short = 'e', long = "env", value_name = "KEY=VALUE")]
     pub(crate) env: Vec<String>,
+    /// A file of such variables, a NAME=value each line; -e comes before it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+    /// A secret for the script's __ENV and k6/secrets: its value is that of our environment, or of a file (repeatable)
+    #[arg(long = "secret", value_name = "NAME[=@FILE]")]
+    pub(crate) secrets: Vec<String>,
     /// A label for the run, never handed to k6 (repeatable)
     #[arg(long = "tag", value_name = "KEY=VALUE")]
     pub(crate) tags: Vec<String>,
@@ -140,6 +146,9 @@ pub(crate) struct TestArgs {
     /// In which form.
     #[command(flatten)]
     pub(crate) form: FormArgs,
+    /// What overrides the script's options.
+    #[command(flatten)]
+    pub(crate) k6_flags: K6Flags,
 }
 
 /// In which form a result is written.
@@ -275,12 +284,13 @@ mod tests {
     #[test]
     fn flags_of_k6_are_read_as_k6_reads_them() {
         let args = test_args(
-            "lambdaload run -e HOST=a=b --env TOKEN -q --summary-trend-stats avg,p(95) --summary-time-unit ms a.js",
+            "lambdaload run -e HOST=a=b --env TOKEN -q -u 5 -w --summary-trend-stats avg,p(95) --summary-time-unit ms a.js",
         );
         assert_eq!(args.env, ["HOST=a=b", "TOKEN"]);
         assert_eq!(args.summary_trend_stats.as_deref(), Some(["avg".to_owned(), "p(95)".to_owned()].as_slice()));
         assert_eq!(args.summary_time_unit, Some(TimeUnitName::Milliseconds));
         assert_eq!(args.script, Some(PathBuf::from("a.js")));
+        assert_eq!(args.k6_flags.0, ["--vus=5", "--throw=true"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write as _, io, path::Path};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use lambdaload_adapters::k6::find::K6NotFound;
 use lambdaload_core::{
     ports::{GeneratorError, LedgerError, StoreError},
@@ -12,7 +13,7 @@ use lambdaload_core::{
 };
 
 use crate::{
-    exit,
+    exit, k6_options,
     printer::harmless,
     similar::{self, BUILT_IN_METRICS},
 };
@@ -118,6 +119,17 @@ impl Failure {
                 .detail(format!("a scenario in {} uses it", script.display()))
                 .hint("use a k6 1.x (--k6 PATH), or write down how the load changes: stages of ramping-vus or ramping-arrival-rate")
         })
+    }
+
+    /// A flag that k6 has and we do not, if that is what was wrong with the command line.
+    pub(crate) fn flag_of_k6(error: &clap::Error) -> Option<Self> {
+        match (error.kind(), error.get(ContextKind::InvalidArg)) {
+            (ErrorKind::UnknownArgument, Some(ContextValue::String(flag))) => {
+                let headline = format!("{flag} is a flag of k6 that lambdaload does not take");
+                Some(Self { exit: exit::USAGE, ..Self::not_valid(headline) }.detail(k6_options::refusal(flag)?))
+            }
+            _ => None,
+        }
     }
 
     /// With one more detail.

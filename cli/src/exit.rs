@@ -30,7 +30,7 @@ pub(crate) struct Meaning {
 }
 
 /// All exit codes.
-pub(crate) const TABLE: [Meaning; 14] = [
+pub(crate) const TABLE: [Meaning; 15] = [
     Meaning { code: OK, words: "passed, or the script has no thresholds" },
     Meaning { code: USAGE, words: "the command line cannot be read" },
     Meaning { code: VERDICT_INVALID, words: "invalid: the measurement is not complete and cannot be believed" },
@@ -48,6 +48,7 @@ pub(crate) const TABLE: [Meaning; 14] = [
     Meaning { code: code::SCRIPT_ABORTED, words: "the script called exec.test.abort()" },
     Meaning { code: code::GO_PANIC, words: "k6 itself crashed" },
     Meaning { code: code::MARKED_AS_FAILED, words: "the script called exec.test.fail()" },
+    Meaning { code: code::UNREADABLE_FLAG, words: "k6 cannot read the value of one of its flags; nothing was started" },
 ];
 
 /// The table for `--help`.

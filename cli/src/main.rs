@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod error;
 mod exit;
+mod k6_options;
 mod live;
 mod machine;
 mod outputs;
@@ -35,7 +36,12 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => {
             let colors = colors && !std::env::args_os().any(|argument| argument == "--no-color");
-            let printed = Printer::new(false, colors).usage(&error);
+            let out = Printer::new(false, colors);
+            if let Some(failure) = Failure::flag_of_k6(&error) {
+                out.error(&failure);
+                return exit::process_code(failure.exit);
+            }
+            let printed = out.usage(&error);
             return exit::process_code(printed.map_or_else(|failure| failure.exit, |()| error.exit_code()));
         }
     };

@@ -1,6 +1,7 @@
 //! From settings to ports: the only place that knows what stands behind them.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -15,12 +16,13 @@ use lambdaload_adapters::{
 use lambdaload_core::{
     ports::{Ledger, WorkerTask},
     run::{Ports, WatchPorts, work::WorkPorts},
+    secrets::Secrets,
 };
 
 use crate::{error::Failure, printer::Printer};
 
 /// The ports of whoever starts and aggregates runs on this machine. Makes the folder of lambdaload's own files.
-pub(crate) async fn ports(dir: &Path, k6: &Path) -> Result<Ports, Failure> {
+pub(crate) async fn ports(dir: &Path, k6: &Path, secrets: &Secrets) -> Result<Ports, Failure> {
     make_dir(dir)?;
     let program = std::env::current_exe().map_err(|error| {
         Failure::infrastructure("lambdaload cannot find its own program, which workers run").detail(error.to_string())
@@ -31,6 +33,7 @@ pub(crate) async fn ports(dir: &Path, k6: &Path) -> Result<Ports, Failure> {
     let arguments = move |task: &WorkerTask| worker_arguments(&absolute, &k6, task);
     let fleet = ProcessFleet::new(WorkerProgram { program, arguments: Box::new(arguments) }, dir)
         .map_err(|error| Failure::infrastructure("no folder for temporary files").detail(error.to_string()))?;
+    let fleet = fleet.with_input(written(secrets)?);
     let WatchPorts { clock, store, ledger } = shared(dir).await?;
     Ok(Ports { clock, store, ledger, fleet: Arc::new(fleet) })
 }
@@ -49,12 +52,35 @@ pub(crate) fn has_ledger(dir: &Path) -> bool {
     ledger_file(dir).exists()
 }
 
-/// The ports of one worker; k6 and script talk into the worker's log.
+/// The ports of one worker; k6 and script talk into the worker's log, and the secrets come from standard input.
 pub(crate) async fn work_ports(dir: &Path, k6: &Path, printer: &Printer) -> Result<WorkPorts, Failure> {
+    let secrets = read_secrets(io::stdin())?;
     let WatchPorts { clock, store, ledger } = shared(dir).await?;
     let talk = printer.clone();
     let generator = K6::new(k6).with_listener(Arc::new(move |message| talk.talk(&message.to_string())));
-    Ok(WorkPorts { clock, store, ledger, generator: Arc::new(generator) })
+    Ok(WorkPorts { clock, store, ledger, generator: Arc::new(generator), secrets })
+}
+
+/// Secrets on their way from this process to its workers; nothing if there are none.
+fn written(secrets: &Secrets) -> Result<Vec<u8>, Failure> {
+    if secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values: BTreeMap<&str, &str> = secrets.iter().collect();
+    serde_json::to_vec(&values).map_err(|_| Failure::infrastructure("the secrets cannot be handed to the workers"))
+}
+
+/// What [`written`] wrote, up to the end.
+fn read_secrets(mut from: impl io::Read) -> Result<Secrets, Failure> {
+    // An error of JSON would quote what it read.
+    let unreadable = || Failure::infrastructure("what this worker was told of secrets cannot be read");
+    let mut json = Vec::new();
+    from.read_to_end(&mut json).map_err(|_| unreadable())?;
+    if json.is_empty() {
+        return Ok(Secrets::default());
+    }
+    let values: BTreeMap<String, String> = serde_json::from_slice(&json).map_err(|_| unreadable())?;
+    Ok(values.into_iter().collect())
 }
 
 /// Makes the folder of lambdaload's own files, if it is not there. Version control is to ignore a folder that is made
@@ -114,6 +140,17 @@ mod tests {
         let Command::Worker(args) = line.command else { panic!("{line:?}") };
         assert_eq!(line.common.dir.as_deref(), Some(Path::new("/a folder")));
         assert_eq!((args.run.as_str(), args.index, args.attempt), ("01JD8QZV3M4T5W6X7Y8Z9A0B4K", 3, 1));
+    }
+
+    #[test]
+    fn a_worker_is_told_the_secrets_that_were_given() {
+        let secrets =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect::<Secrets>();
+        for secrets in [secrets(&[]), secrets(&[("A", "1234"), ("B", "two\n\"3\" é")])] {
+            assert_eq!(read_secrets(&*written(&secrets).expect("writes")).expect("reads"), secrets);
+        }
+        let failure = read_secrets(&b"{\"A\":\"hunter2"[..]).expect_err("cut").lines();
+        assert!(!failure.contains("hunter"), "{failure}");
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! are shown, and one can be put around another script ([`wrap`]). (Raw tar bytes change every second, because k6 stamps
 //! entries with the time.)
 
+mod metadata;
 mod wrap;
 
-use std::{collections::BTreeMap, fmt, io::Read};
+use std::{fmt, io::Read};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use metadata::{Metadata as ScriptMetadata, with_env, with_thresholds};
 pub use wrap::{Wrapped, mentions, wrap};
 
 /// The address of an archive: SHA-256 over name, type, link, mode and bytes of every entry, in hexadecimal.
@@ -127,46 +129,6 @@ impl Archive {
         }
         Err(ArchiveError::NoScript)
     }
-
-    /// What the test needs beside stock k6, by name and constraint; none if the k6 that made the archive did not say.
-    pub fn dependencies(tar: &[u8]) -> Result<Option<BTreeMap<String, String>>, ArchiveError> {
-        #[derive(Deserialize)]
-        struct Metadata {
-            dependencies: Option<BTreeMap<String, String>>,
-        }
-        for entry in tar::Archive::new(tar).entries()? {
-            let mut entry = entry?;
-            if entry.path_bytes().as_ref() == b"metadata.json" {
-                let mut json = Vec::new();
-                entry.read_to_end(&mut json)?;
-                return Ok(serde_json::from_slice::<Metadata>(&json)?.dependencies);
-            }
-        }
-        Err(ArchiveError::Foreign)
-    }
-
-    /// The archive with other thresholds in its options. None of one whose first entry is not its metadata, as k6 writes
-    /// it; all other entries stay as they are, to the byte.
-    pub(crate) fn with_thresholds(tar: &[u8], thresholds: &impl Serialize) -> Option<Vec<u8>> {
-        const BLOCK: usize = 512;
-        let blocks = |length: usize| length.div_ceil(BLOCK) * BLOCK;
-        let mut header = tar::Header::from_byte_slice(tar.get(..BLOCK)?).clone();
-        if header.path_bytes().as_ref() != b"metadata.json" {
-            return None;
-        }
-        let length = usize::try_from(header.entry_size().ok()?).ok()?;
-        let json = tar.get(BLOCK..BLOCK.checked_add(length)?)?;
-        let mut metadata: serde_json::Value = serde_json::from_slice(json).ok()?;
-        metadata
-            .get_mut("options")?
-            .as_object_mut()?
-            .insert("thresholds".to_owned(), serde_json::to_value(thresholds).ok()?);
-        let json = serde_json::to_vec(&metadata).ok()?;
-        header.set_size(json.len() as u64);
-        header.set_cksum();
-        let padding = vec![0; blocks(json.len()) - json.len()];
-        Some([header.as_bytes(), &json[..], &padding, tar.get(BLOCK + blocks(length)..)?].concat())
-    }
 }
 
 #[cfg(test)]
@@ -199,34 +161,6 @@ mod tests {
         assert_eq!(Archive::main_script(&bytes).expect("reads"), "é");
         assert!(matches!(Archive::main_script(&tar(&[("metadata.json", METADATA)], 1)), Err(ArchiveError::NoScript)));
         assert_eq!((first.files, first.filename.as_str()), (1, "file:///a.js"));
-    }
-
-    #[test]
-    fn what_a_test_depends_on_is_told_if_the_archive_knows() {
-        let of = |metadata: &[u8]| Archive::dependencies(&tar(&[("metadata.json", metadata)], 1)).expect("reads");
-        assert_eq!(of(METADATA), None);
-        let known = of(br#"{"type":"js","filename":"","dependencies":{"k6/x/sql":">1.0.0"}}"#);
-        assert_eq!(known, Some([("k6/x/sql".to_owned(), ">1.0.0".to_owned())].into()));
-        assert!(Archive::dependencies(&tar(&[("readme", b"hello")], 1)).is_err());
-    }
-
-    #[test]
-    fn thresholds_are_replaced_and_nothing_else() {
-        let metadata = br#"{"type":"js","filename":"","options":{"vus":1,"thresholds":{"a":["count>1"]}}}"#;
-        let before = tar(&[("metadata.json", metadata), ("data", &[7; 700])], 1);
-        let thresholds = BTreeMap::from([("errors".repeat(200), ["count>=0"])]);
-        let after = Archive::with_thresholds(&before, &thresholds).expect("has metadata");
-        let mut archive = tar::Archive::new(&after[..]);
-        let entries = archive.entries().expect("a tar").map(|entry| {
-            let mut bytes = Vec::new();
-            entry.expect("an entry").read_to_end(&mut bytes).expect("reads");
-            bytes
-        });
-        let [metadata, data] = &entries.collect::<Vec<_>>()[..] else { panic!("two entries") };
-        let metadata: serde_json::Value = serde_json::from_slice(metadata).expect("JSON");
-        assert_eq!(metadata["options"]["thresholds"], serde_json::to_value(&thresholds).expect("JSON"));
-        assert_eq!((&metadata["options"]["vus"], &data[..]), (&1.into(), &[7; 700][..]));
-        assert_eq!(Archive::with_thresholds(&tar(&[("data", b"")], 1), &thresholds), None);
     }
 
     #[test]

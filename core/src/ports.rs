@@ -11,6 +11,7 @@ use crate::{
     ids::{Attempt, RunId, WorkerIndex},
     k6::{dependencies::Dependencies, exit::ProcessExit, version::K6Version},
     records::{RunRecord, WorkerRecord},
+    secrets::Secrets,
     segment::Segment,
     verdict::Verdict,
 };
@@ -195,6 +196,24 @@ pub struct GeneratorSpec {
     pub linger: bool,
     /// HTTP requests per second at most; `None` for no limit.
     pub rps: Option<u64>,
+    /// Variables that add to, or replace, those in the archive.
+    pub env: Vec<(String, String)>,
+    /// Given to the script as variables too, and through k6's secret source. Nothing of what k6 says has any of them; only
+    /// its samples do.
+    pub secrets: Secrets,
+}
+
+/// What a script is given when k6 reads it, and k6 with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScriptInputs {
+    /// `-e` variables.
+    pub env: Vec<(String, String)>,
+    /// What k6's secret source holds.
+    pub secrets: Secrets,
+    /// Flags of `k6 archive` that override the script's options, each with its value: `--vus=5`.
+    pub flags: Vec<String>,
+    /// Whether k6 leaves thresholds alone: its `--no-thresholds`.
+    pub no_thresholds: bool,
 }
 
 /// What a k6 that calls `handleSummary()` is started with.
@@ -202,6 +221,10 @@ pub struct GeneratorSpec {
 pub struct SummarySpec {
     /// The bytes of an archive that [`crate::summary::summarizing`] made.
     pub archive: Vec<u8>,
+    /// Variables that add to, or replace, those in the archive.
+    pub env: Vec<(String, String)>,
+    /// As in [`GeneratorSpec::secrets`]; what k6 prints may have any of them.
+    pub secrets: Secrets,
 }
 
 /// What a k6 printed that has ended.
@@ -244,21 +267,16 @@ pub enum HookError {
 pub trait LoadGenerator: Send + Sync {
     /// Its version.
     async fn version(&self) -> Result<K6Version, GeneratorError>;
-    /// `k6 archive` of a script (or of another archive), with `-e` variables: the tar. k6 validates script and options,
-    /// and thresholds unless `check_thresholds` is false (k6's `--no-thresholds`).
-    async fn archive(
-        &self,
-        script: &Path,
-        env: &[(String, String)],
-        check_thresholds: bool,
-    ) -> Result<Vec<u8>, GeneratorError>;
-    /// `k6 inspect --execution-requirements` of an archive: JSON for [`crate::k6::options::Options::parse`].
-    async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError>;
     /// What a script or archive needs beside stock k6 (`k6 deps`); only where the version
     /// [lists it](crate::k6::version::K6Version::lists_dependencies).
     async fn dependencies(&self, test: &Path) -> Result<Dependencies, GeneratorError>;
     /// The extensions that are built in: modules such as `k6/x/sql`, and their versions.
     async fn extensions(&self) -> Result<BTreeMap<String, String>, GeneratorError>;
+    /// `k6 archive` of a script (or of another archive): the tar. k6 validates script and options.
+    async fn archive(&self, script: &Path, inputs: &ScriptInputs) -> Result<Vec<u8>, GeneratorError>;
+    /// `k6 inspect --execution-requirements` of an archive: JSON for [`crate::k6::options::Options::parse`]. Variables and
+    /// flags are those of the archive.
+    async fn inspect(&self, archive: &[u8], inputs: &ScriptInputs) -> Result<Vec<u8>, GeneratorError>;
     /// Starts k6 paused, without setup, teardown, thresholds and summary, writing its samples for us to read.
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError>;
     /// Runs k6 to its end, without setup and teardown but with its summary, whose text is returned. Dropping the future

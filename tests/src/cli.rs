@@ -212,6 +212,18 @@ pub fn descendants(pid: u32) -> Vec<(u32, String)> {
     found
 }
 
+/// What the programs below `pid` show of themselves in `/proc`: command lines and environments.
+pub fn seen_of_descendants(pid: u32) -> Vec<Vec<u8>> {
+    let read = |pid: u32, file: &str| std::fs::read(format!("/proc/{pid}/{file}"));
+    let own_line = read(pid, "cmdline").unwrap_or_default();
+    let seen = |pid: u32| {
+        // In this order: a process that is not yet another program than `pid` has the environment of `pid` too.
+        let line = read(pid, "cmdline").ok().filter(|line| *line != own_line)?;
+        Some([line, read(pid, "environ").ok()?])
+    };
+    descendants(pid).into_iter().filter_map(|(pid, _)| seen(pid)).flatten().collect()
+}
+
 /// Whether a process is there and not a zombie.
 pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{any, get, post};
@@ -31,6 +31,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// | `/status/{code}` | that status, 200 to 599 |
 /// | `/flaky?every=10` | 500 to every tenth request to `/flaky`, else 200 |
 /// | `/bytes/{n}` | 200 and n bytes |
+/// | `/headers` | 200, and its headers are kept |
 /// | `/count` | the number of requests to each path so far, as JSON; it doesn't count itself |
 #[derive(Debug)]
 pub struct Target {
@@ -44,6 +45,7 @@ pub struct Target {
 #[derive(Debug, Default)]
 struct Requests {
     by_path: Mutex<BTreeMap<String, u64>>,
+    headers: Mutex<Vec<BTreeMap<String, String>>>,
     flaky: AtomicU64,
 }
 
@@ -97,6 +99,11 @@ impl Target {
         format!("http://{}", self.address)
     }
 
+    /// The headers of each request to `/headers` so far, by name in small letters.
+    pub fn headers(&self) -> Vec<BTreeMap<String, String>> {
+        self.requests.headers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The number of requests to each path so far, whatever their query and their answer.
     pub fn requests(&self) -> BTreeMap<String, u64> {
         self.requests.counts()
@@ -122,6 +129,7 @@ fn routes(requests: Arc<Requests>) -> Router {
         .route("/status/{code}", any(status))
         .route("/flaky", any(flaky))
         .route("/bytes/{n}", get(bytes))
+        .route("/headers", any(headers))
         .route("/count", get(count))
         .layer(middleware::from_fn_with_state(Arc::clone(&requests), note))
         .with_state(requests)
@@ -176,6 +184,13 @@ async fn bytes(Path(n): Path<usize>) -> Result<Vec<u8>, (StatusCode, String)> {
     Ok(vec![b'x'; n])
 }
 
+async fn headers(State(requests): State<Arc<Requests>>, request: Request) -> &'static str {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    requests.headers.lock().unwrap_or_else(PoisonError::into_inner).push(headers);
+    "heard"
+}
+
 async fn count(State(requests): State<Arc<Requests>>) -> Json<BTreeMap<String, u64>> {
     Json(requests.counts())
 }
@@ -216,6 +231,13 @@ mod tests {
         }
         assert_eq!(target.requests(), BTreeMap::from([("/cart".to_owned(), 2), ("/status/503".to_owned(), 1)]));
         assert_eq!(ask(&target, "GET", "/count").1, r#"{"/cart":2,"/status/503":1}"#);
+    }
+
+    #[test]
+    fn headers_are_kept() {
+        let target = Target::start();
+        assert_eq!(ask(&target, "GET", "/headers").0, 200);
+        assert_eq!(target.headers()[0]["host"], "target");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path};
 
-use lambdaload_core::{k6::version::K6Version, segment::Segment};
+use lambdaload_core::{k6::version::K6Version, ports::ScriptInputs, segment::Segment};
 use tokio::process::Command;
 
 use crate::environment;
@@ -22,7 +22,7 @@ pub(super) struct Run<'a> {
     pub(super) rps: Option<u64>,
     pub(super) port: u16,
     pub(super) samples: &'a Path,
-    pub(super) archive: &'a Path,
+    pub(super) secrets: Option<&'a Path>,
     /// Bytes; see [`super::K6::with_memory_limit`].
     pub(super) memory_limit: Option<u64>,
 }
@@ -45,25 +45,25 @@ pub(super) fn k6(program: &Path, home: &Path, subcommand: &str) -> Command {
     command
 }
 
-/// What script code may see: what was given for it, never the environment of the process.
-fn script(command: &mut Command, check_thresholds: bool) {
+/// What script code may see: what was given for it, never the environment of the process. `secrets` is a file in the form
+/// that k6's secret source wants.
+fn script(command: &mut Command, secrets: Option<&Path>, no_thresholds: bool) {
     command.arg("--include-system-env-vars=false");
-    if !check_thresholds {
+    if let Some(file) = secrets {
+        let mut source = OsStr::new("--secret-source=file=").to_owned();
+        source.push(file);
+        command.arg(source);
+    }
+    if no_thresholds {
         command.arg("--no-thresholds");
     }
 }
 
 /// `k6 archive` into `to`.
-pub(super) fn archive(
-    command: &mut Command,
-    source: &Path,
-    env: &[(String, String)],
-    check_thresholds: bool,
-    to: &Path,
-) {
-    script(command, check_thresholds);
-    command.arg("--archive-out").arg(to);
-    for (name, value) in env {
+pub(super) fn archive(command: &mut Command, source: &Path, inputs: &ScriptInputs, secrets: Option<&Path>, to: &Path) {
+    script(command, secrets, inputs.no_thresholds);
+    command.arg("--archive-out").arg(to).args(&inputs.flags);
+    for (name, value) in &inputs.env {
         command.arg("--env").arg(format!("{name}={value}"));
     }
     // A script's name may begin with a dash.
@@ -71,8 +71,8 @@ pub(super) fn archive(
 }
 
 /// `k6 inspect` of an archive.
-pub(super) fn inspect(command: &mut Command, archive: &Path, check_thresholds: bool) {
-    script(command, check_thresholds);
+pub(super) fn inspect(command: &mut Command, archive: &Path, secrets: Option<&Path>, no_thresholds: bool) {
+    script(command, secrets, no_thresholds);
     command.arg("--execution-requirements").arg(archive);
 }
 
@@ -83,13 +83,14 @@ pub(super) fn dependencies(command: &mut Command, test: &Path) {
     command.args(["--include-system-env-vars=false", "--json", "--"]).arg(test);
 }
 
-/// `k6 run`, paused and with all switched off that is done once for all workers: setup, teardown, thresholds and summary.
+/// `k6 run` of the archive on its standard input, paused and with all switched off that is done once for all workers:
+/// setup, teardown, thresholds and summary.
 pub(super) fn run(command: &mut Command, run: &Run<'_>) {
     command.env("GOGC", GARBAGE_PERCENT);
     if let Some(bytes) = run.memory_limit {
         command.env("GOMEMLIMIT", bytes.to_string());
     }
-    script(command, false);
+    script(command, run.secrets, true);
     command.args(["--no-usage-report", "--paused", "--no-setup", "--no-teardown", run.version.no_summary_flag()]);
     if run.linger {
         command.arg("--linger");
@@ -109,11 +110,12 @@ pub(super) fn run(command: &mut Command, run: &Run<'_>) {
     }
     let mut output = OsStr::new("json=").to_owned();
     output.push(run.samples);
-    command.arg("--out").arg(output).arg(run.archive);
+    command.arg("--out").arg(output).arg("-");
 }
 
-/// `k6 run` of an archive that calls `handleSummary()`: at once, with the summary, without what belongs to a worker.
-pub(super) fn summarize(command: &mut Command, archive: &Path) {
-    script(command, false);
-    command.args(["--no-usage-report", "--no-setup", "--no-teardown", "--address", ""]).arg(archive);
+/// `k6 run` of the archive on its standard input that calls `handleSummary()`: at once, with the summary, without what
+/// belongs to a worker.
+pub(super) fn summarize(command: &mut Command, secrets: Option<&Path>) {
+    script(command, secrets, false);
+    command.args(["--no-usage-report", "--no-setup", "--no-teardown", "--address", "", "-"]);
 }

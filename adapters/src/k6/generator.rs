@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, io,
+    fmt,
+    fs::Permissions,
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -10,16 +13,18 @@ use std::{
 
 use async_trait::async_trait;
 use lambdaload_core::{
+    archive::with_env,
     k6::{
         dependencies::Dependencies,
         exit::{ProcessExit, code},
-        version::K6Version,
+        version::{K6Version, secret_file},
     },
-    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, SummarySpec},
+    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec},
+    secrets::Secrets,
 };
 use rustix::process::Signal;
 use serde::Deserialize;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir, TempPath};
 use tokio::{fs, io::AsyncReadExt as _, process::Command, sync::OnceCell};
 
 use super::{
@@ -73,8 +78,8 @@ impl K6 {
     /// Runs a command of k6 to its end and returns its standard output; its errors if it ended badly.
     async fn output_of(&self, mut command: Command) -> Result<Vec<u8>, GeneratorError> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let (process, output) = self.spawn(command).await?;
-        let log = FollowedLog::new(output.stderr, self.listener.clone());
+        let (process, output) = self.spawn(command, Vec::new()).await?;
+        let log = FollowedLog::new(output.stderr, self.listener.clone(), Secrets::default());
         let mut bytes = Vec::new();
         if let Some(mut stdout) = output.stdout {
             stdout.read_to_end(&mut bytes).await.map_err(|error| failed("reading what k6 prints", error))?;
@@ -91,8 +96,12 @@ impl K6 {
         self.listener.clone()
     }
 
-    pub(super) async fn spawn(&self, command: Command) -> Result<(Process, crate::process::Output), GeneratorError> {
-        Process::start(command, Signal::KILL).await.map_err(|error| {
+    pub(super) async fn spawn(
+        &self,
+        command: Command,
+        input: Vec<u8>,
+    ) -> Result<(Process, crate::process::Output), GeneratorError> {
+        Process::start(command, Signal::KILL, input).await.map_err(|error| {
             let program = self.program.display();
             match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => GeneratorError::NotFound(format!(
@@ -126,25 +135,22 @@ impl LoadGenerator for K6 {
         self.version.get_or_try_init(ask).await.copied()
     }
 
-    async fn archive(
-        &self,
-        script: &Path,
-        env: &[(String, String)],
-        check_thresholds: bool,
-    ) -> Result<Vec<u8>, GeneratorError> {
+    async fn archive(&self, script: &Path, inputs: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         let home = private_folder()?;
         let to = home.path().join(ARCHIVE);
+        let secrets = write_secrets(&home, &inputs.secrets)?;
         let mut command = self.command(&home, "archive");
-        command::archive(&mut command, script, env, check_thresholds, &to);
+        command::archive(&mut command, script, inputs, secrets.as_deref(), &to);
         self.output_of(command).await?;
         fs::read(&to).await.map_err(|error| failed("reading the archive that k6 made", error))
     }
 
-    async fn inspect(&self, archive: &[u8], check_thresholds: bool) -> Result<Vec<u8>, GeneratorError> {
+    async fn inspect(&self, archive: &[u8], inputs: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         let home = private_folder()?;
         let archive = write_archive(&home, archive).await?;
+        let secrets = write_secrets(&home, &inputs.secrets)?;
         let mut command = self.command(&home, "inspect");
-        command::inspect(&mut command, &archive, check_thresholds);
+        command::inspect(&mut command, &archive, secrets.as_deref(), inputs.no_thresholds);
         self.output_of(command).await
     }
 
@@ -181,8 +187,10 @@ impl LoadGenerator for K6 {
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {
         let version = self.version().await?;
+        let GeneratorSpec { archive, segment, linger, rps, env, secrets } = spec;
+        let archive = script_archive(&archive, env, &secrets)?;
         let home = private_folder()?;
-        let archive = write_archive(&home, &spec.archive).await?;
+        let secret_file = write_secrets(&home, &secrets)?;
         let samples = home.path().join("samples.json");
         let pipe = pipe::make(&samples).map_err(|error| failed("making the pipe for k6's samples", error))?;
         let port = Port::reserve().map_err(|error| failed("reserving a port for k6's REST API", error))?;
@@ -190,25 +198,26 @@ impl LoadGenerator for K6 {
         let mut command = self.command(&home, "run");
         let run = command::Run {
             version,
-            segment: spec.segment,
-            linger: spec.linger,
-            rps: spec.rps,
+            segment,
+            linger,
+            rps,
             port: port.number(),
             samples: &samples,
-            archive: &archive,
+            secrets: secret_file.as_deref(),
             memory_limit: self.memory_limit,
         };
         command::run(&mut command, &run);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let (process, output) = self.spawn(command).await?;
+        let (process, output) = self.spawn(command, archive).await?;
         let process = Arc::new(process);
-        let log = FollowedLog::new(output.stderr, self.listener.clone());
+        let log = FollowedLog::new(output.stderr, self.listener.clone(), secrets.clone());
         let samples = PipeStream::new(pipe, Arc::clone(&process));
-        Ok(Generator { control: Box::new(Running::new(process, log, rest, port, home)), samples: Box::new(samples) })
+        let running = Running::new(process, log, rest, port, home).with_secrets(secrets, secret_file);
+        Ok(Generator { control: Box::new(running), samples: Box::new(samples) })
     }
 
     async fn summarize(&self, spec: SummarySpec) -> Result<Printed, GeneratorError> {
-        summarize::summarize(self, &spec).await
+        summarize::summarize(self, spec).await
     }
 }
 
@@ -217,14 +226,39 @@ const ARCHIVE: &str = "archive.tar";
 
 /// A folder that only this user can look into, removed when it is dropped.
 pub(super) fn private_folder() -> Result<TempDir, GeneratorError> {
-    let folder = tempfile::Builder::new().prefix("lambdaload-k6-").tempdir();
+    let folder = tempfile::Builder::new().prefix("lambdaload-k6-").permissions(Permissions::from_mode(0o700)).tempdir();
     folder.map_err(|error| failed("making a temporary folder for k6", error))
 }
 
-pub(super) async fn write_archive(home: &TempDir, archive: &[u8]) -> Result<PathBuf, GeneratorError> {
+async fn write_archive(home: &TempDir, archive: &[u8]) -> Result<PathBuf, GeneratorError> {
     let path = home.path().join(ARCHIVE);
     fs::write(&path, archive).await.map_err(|error| failed("writing the archive for k6", error))?;
     Ok(path)
+}
+
+/// The archive with variables and secrets. In memory only: neither a file nor an argument of k6 has the secrets.
+pub(super) fn script_archive(
+    archive: &[u8],
+    env: Vec<(String, String)>,
+    secrets: &Secrets,
+) -> Result<Vec<u8>, GeneratorError> {
+    let of_secrets = secrets.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let archive = with_env(archive, env.into_iter().chain(of_secrets));
+    archive.map_err(|error| failed("giving the script its variables", error))
+}
+
+/// A file for k6's secret source that only this user can read, gone when it is dropped; none without secrets.
+pub(super) fn write_secrets(home: &TempDir, secrets: &Secrets) -> Result<Option<TempPath>, GeneratorError> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let contents = secret_file::contents(secrets.iter());
+    let write = || {
+        let mut file = NamedTempFile::new_in(home.path())?;
+        file.write_all(contents.as_bytes())?;
+        Ok(file.into_temp_path())
+    };
+    write().map(Some).map_err(|error: io::Error| failed("writing the secrets for k6", error))
 }
 
 pub(super) fn failed(operation: &'static str, error: impl Into<lambdaload_core::ports::Cause>) -> GeneratorError {
@@ -240,4 +274,23 @@ fn read_version(output: &[u8]) -> Result<K6Version, String> {
     let found = || String::from_utf8_lossy(output).trim().chars().take(200).collect::<String>();
     let json: Json = serde_json::from_slice(output).map_err(|_| found())?;
     K6Version::parse(&json.version).map_err(|_| found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_with_secrets_is_for_this_user_only_and_goes_away() {
+        let home = private_folder().unwrap();
+        assert!(write_secrets(&home, &Secrets::default()).unwrap().is_none());
+        let secrets: Secrets =
+            [("A", "a=1234"), ("KEY", "two\nlines")].map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter().collect();
+        let file = write_secrets(&home, &secrets).unwrap().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&file), mode(home.path())), (0o600, 0o700));
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "A=a=1234\n");
+        drop(file);
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    }
 }

@@ -1,6 +1,7 @@
 //! What k6 says on standard error: one JSON object a line.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     fmt, io,
     sync::{
@@ -9,6 +10,7 @@ use std::{
     },
 };
 
+use lambdaload_core::secrets::Secrets;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 
@@ -62,7 +64,7 @@ impl fmt::Display for Message {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Line {
     level: String,
     msg: String,
@@ -78,7 +80,10 @@ impl Message {
     /// What a line says, and of how many samples that they could not be written. `None` if k6 wrote it otherwise than as a
     /// log message, as the Go runtime does when it panics.
     fn read(line: &[u8]) -> Option<(Self, u64)> {
-        let line: Line = serde_json::from_slice(line).ok()?;
+        let line: Line = match serde_json::from_slice(line) {
+            Ok(line) => line,
+            Err(_) => read_text(line)?,
+        };
         let from_script = line.source == "console";
         let is_unwritten = !from_script && line.msg == UNWRITTEN;
         let unwritten = if is_unwritten { line.failed.as_u64().unwrap_or(1) } else { 0 };
@@ -96,6 +101,15 @@ impl Message {
     }
 }
 
+/// What k6 logs before it has read in which form it is to log: `time="…" level=error msg="…"`.
+fn read_text(line: &[u8]) -> Option<Line> {
+    let (_, rest) = std::str::from_utf8(line).ok()?.strip_prefix("time=")?.split_once(" level=")?;
+    let (level, msg) = rest.trim_end().split_once(" msg=")?;
+    // Go's quotes are JSON's, but for rare control characters.
+    let msg = if msg.starts_with('"') { serde_json::from_str(msg).ok()? } else { msg.to_owned() };
+    Some(Line { level: level.to_owned(), msg, ..Line::default() })
+}
+
 /// The errors and warnings of one k6 process: k6's own and exceptions of the script, without what the script logs.
 #[derive(Debug, Default)]
 pub(super) struct Log {
@@ -111,18 +125,30 @@ struct Kept {
 }
 
 impl Log {
-    /// Reads all that k6 says until it ends.
-    pub(super) async fn follow(&self, stderr: impl AsyncRead + Unpin, listener: Option<Listener>) -> io::Result<()> {
+    /// Reads all that k6 says until it ends, and passes on none of the secrets.
+    pub(super) async fn follow(
+        &self,
+        stderr: impl AsyncRead + Unpin,
+        listener: Option<Listener>,
+        secrets: &Secrets,
+    ) -> io::Result<()> {
         let mut reader = BufReader::new(stderr);
         let mut line = Vec::new();
         let mut before_was_read = true;
         while next_line(&mut reader, &mut line).await? {
+            if line.len() as u64 == LONGEST_LINE {
+                // It is cut, perhaps within a secret.
+                line.truncate(line.len() - secrets.longest().min(line.len()));
+            }
             let read = Message::read(&line);
             let is_read = read.is_some();
             let text = || String::from_utf8_lossy(&line).trim_end().to_owned();
             let otherwise = || (Message { level: Level::Error, from_script: false, text: text() }, 0);
-            let (message, unwritten) = read.unwrap_or_else(otherwise);
+            let (mut message, unwritten) = read.unwrap_or_else(otherwise);
             self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
+            if let Cow::Owned(masked) = secrets.redact(&message.text) {
+                message.text = masked;
+            }
             // A panic writes pages; its first line says what happened, and the listener gets the rest.
             if is_read || before_was_read {
                 self.keep(&message);
@@ -187,13 +213,17 @@ mod tests {
     use super::*;
 
     async fn follow(text: &[u8]) -> (Log, Vec<String>) {
+        follow_with(text, &Secrets::default()).await
+    }
+
+    async fn follow_with(text: &[u8], secrets: &Secrets) -> (Log, Vec<String>) {
         let log = Log::default();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let listener = {
             let heard = Arc::clone(&heard);
             Arc::new(move |message: &Message| heard.lock().unwrap().push(message.to_string()))
         };
-        log.follow(text, Some(listener)).await.unwrap();
+        log.follow(text, Some(listener), secrets).await.unwrap();
         let heard = heard.lock().unwrap().clone();
         (log, heard)
     }
@@ -226,6 +256,36 @@ mod tests {
         )
         .await;
         assert_eq!(log.unwritten(), 7, "what the script says is no word of k6's");
+    }
+
+    #[tokio::test]
+    async fn what_k6_says_of_its_flags_is_read_too() {
+        let (log, _) = follow(
+            b"time=\"2026-11-22T15:24:30Z\" level=error msg=\"invalid argument \\\"x\\\" for \\\"-d\\\" flag\"\n\
+              time=\"2026\" level=warning msg=short\n",
+        )
+        .await;
+        assert_eq!(log.messages(Level::Warning), [r#"invalid argument "x" for "-d" flag"#, "short"]);
+        assert_eq!(log.messages(Level::Error).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn secrets_are_passed_on_to_nobody() {
+        let secrets: Secrets = std::iter::once(("TOKEN".to_owned(), "hun\"ter2".to_owned())).collect();
+        let mut text = br#"{"level":"error","msg":"Error: hun\"ter2\n\tat a","source":"stacktrace"}
+{"level":"warning","msg":"Request Failed","error":"Get \"http://h/?t=hun%22ter2\": refused"}
+{"level":"info","msg":"hun\"ter2","source":"console"}
+panic: hun"ter2
+"#
+        .to_vec();
+        // Cut after two letters of it.
+        text.extend(std::iter::repeat_n(b'x', usize::try_from(LONGEST_LINE).unwrap() - 2));
+        text.extend(b"hun\"ter2\n");
+        let (log, heard) = follow_with(&text, &secrets).await;
+        let masked = ["Error: ***\n\tat a", "Request Failed: Get \"http://h/?t=***\": refused", "panic: ***"];
+        assert_eq!(log.messages(Level::Warning)[..3], masked);
+        assert_eq!((heard.len(), &*heard[2]), (5, "***"));
+        assert!(heard[4].ends_with("xx"), "not hu");
     }
 
     #[tokio::test]

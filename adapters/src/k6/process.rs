@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use lambdaload_core::{
     k6::exit::ProcessExit,
     ports::{GeneratorControl, GeneratorError, GeneratorPhase, HookError},
+    secrets::Secrets,
 };
 use rustix::process::Signal;
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 use tokio::{process::ChildStderr, sync::watch, time::timeout};
 
 use super::{
@@ -35,14 +36,14 @@ pub(super) struct FollowedLog {
 }
 
 impl FollowedLog {
-    pub(super) fn new(stderr: Option<ChildStderr>, listener: Option<Listener>) -> Self {
+    pub(super) fn new(stderr: Option<ChildStderr>, listener: Option<Listener>, secrets: Secrets) -> Self {
         let log = Arc::new(Log::default());
         let (sender, reading) = watch::channel(());
         if let Some(stderr) = stderr {
             let log = Arc::clone(&log);
             tokio::spawn(async move {
                 // A log that cannot be read to its end has one just the same.
-                let _ = log.follow(stderr, listener).await;
+                let _ = log.follow(stderr, listener, &secrets).await;
                 drop(sender);
             });
         }
@@ -73,16 +74,54 @@ pub(super) struct Running {
     /// Whether k6 has ever answered; before, it starts.
     has_answered: AtomicBool,
     was_interrupted: AtomicBool,
+    secrets: Secrets,
+    /// Removed once k6 has read it.
+    secret_file: Mutex<Option<TempPath>>,
     /// Held for its being ours.
     _port: Port,
-    /// Held for its being there: k6 reads the archive in it, writes the pipe in it and has it as its home.
+    /// Held for its being there: k6 writes the pipe in it and has it as its home.
     _home: TempDir,
 }
 
 impl Running {
     pub(super) fn new(process: Arc<Process>, log: FollowedLog, rest: Rest, port: Port, home: TempDir) -> Self {
-        let (has_answered, was_interrupted) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { process, log, rest, has_answered, was_interrupted, _port: port, _home: home }
+        Self {
+            process,
+            log,
+            rest,
+            has_answered: AtomicBool::new(false),
+            was_interrupted: AtomicBool::new(false),
+            secrets: Secrets::default(),
+            secret_file: Mutex::default(),
+            _port: port,
+            _home: home,
+        }
+    }
+
+    /// Keeps these secrets out of what is said of k6, and removes the file with them once k6 has read it.
+    pub(super) fn with_secrets(mut self, secrets: Secrets, file: Option<TempPath>) -> Self {
+        self.secrets = secrets;
+        self.secret_file = Mutex::new(file);
+        self
+    }
+
+    fn failed(&self, operation: &'static str, error: RestError) -> GeneratorError {
+        let cause = if self.secrets.is_empty() {
+            error.into()
+        } else {
+            self.secrets.redact(&error.to_string()).into_owned().into()
+        };
+        GeneratorError::Process { operation, cause }
+    }
+
+    /// k6 answers 500 when the script threw, took too long or returned what is no JSON.
+    fn hook_failed(&self, operation: &'static str, error: RestError) -> HookError {
+        match error {
+            RestError::Refused { status, detail, .. } if status.is_server_error() => {
+                HookError::Script(self.secrets.redact(&detail).into_owned())
+            }
+            error => HookError::Generator(self.failed(operation, error)),
+        }
     }
 }
 
@@ -95,38 +134,41 @@ impl GeneratorControl for Running {
         match self.rest.phase().await {
             Ok(phase) => {
                 self.has_answered.store(true, Ordering::Relaxed);
+                if phase != GeneratorPhase::Starting {
+                    drop(self.secret_file.lock().unwrap_or_else(PoisonError::into_inner).take());
+                }
                 Ok(phase)
             }
             Err(RestError::Unreachable { .. }) if !self.has_answered.load(Ordering::Relaxed) => {
                 Ok(GeneratorPhase::Starting)
             }
             // It is too busy, or closes its REST API because it is about to end.
-            Err(error) => Err(failed("asking k6 where it is", error)),
+            Err(error) => Err(self.failed("asking k6 where it is", error)),
         }
     }
 
     async fn setup(&self) -> Result<Option<Vec<u8>>, HookError> {
-        self.rest.setup().await.map_err(|error| hook_failed("running setup()", error))
+        self.rest.setup().await.map_err(|error| self.hook_failed("running setup()", error))
     }
 
     async fn set_setup_data(&self, json: Vec<u8>) -> Result<(), GeneratorError> {
-        self.rest.set_setup_data(json).await.map_err(|error| failed("handing over the data of setup()", error))
+        self.rest.set_setup_data(json).await.map_err(|error| self.failed("handing over the data of setup()", error))
     }
 
     async fn resume(&self) -> Result<(), GeneratorError> {
-        self.rest.resume().await.map_err(|error| failed("letting k6 run", error))
+        self.rest.resume().await.map_err(|error| self.failed("letting k6 run", error))
     }
 
     async fn teardown(&self) -> Result<(), HookError> {
-        self.rest.teardown().await.map_err(|error| hook_failed("running teardown()", error))
+        self.rest.teardown().await.map_err(|error| self.hook_failed("running teardown()", error))
     }
 
     async fn scale(&self, vus: u64) -> Result<(), GeneratorError> {
-        self.rest.scale(vus).await.map_err(|error| failed("scaling k6", error))
+        self.rest.scale(vus).await.map_err(|error| self.failed("scaling k6", error))
     }
 
     async fn stop_iterations(&self) -> Result<(), GeneratorError> {
-        self.rest.stop().await.map_err(|error| failed("stopping k6's iterations", error))
+        self.rest.stop().await.map_err(|error| self.failed("stopping k6's iterations", error))
     }
 
     fn interrupt(&self) {
@@ -158,17 +200,5 @@ impl GeneratorControl for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.process.kill();
-    }
-}
-
-fn failed(operation: &'static str, error: RestError) -> GeneratorError {
-    GeneratorError::Process { operation, cause: error.into() }
-}
-
-/// k6 answers 500 when the script threw, took too long or returned what is no JSON.
-fn hook_failed(operation: &'static str, error: RestError) -> HookError {
-    match error {
-        RestError::Refused { status, detail, .. } if status.is_server_error() => HookError::Script(detail),
-        error => HookError::Generator(failed(operation, error)),
     }
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     K6, command,
-    generator::{failed, private_folder, write_archive},
+    generator::{failed, private_folder, script_archive, write_secrets},
     log::Level,
     process::FollowedLog,
 };
@@ -19,14 +19,16 @@ use super::{
 const LONGEST: u64 = 64 * 1024 * 1024;
 
 /// Runs k6 to its end.
-pub(super) async fn summarize(k6: &K6, spec: &SummarySpec) -> Result<Printed, GeneratorError> {
+pub(super) async fn summarize(k6: &K6, spec: SummarySpec) -> Result<Printed, GeneratorError> {
+    let SummarySpec { archive, env, secrets } = spec;
+    let archive = script_archive(&archive, env, &secrets)?;
     let home = private_folder()?;
-    let archive = write_archive(&home, &spec.archive).await?;
+    let secret_file = write_secrets(&home, &secrets)?;
     let mut command = k6.command(&home, "run");
-    command::summarize(&mut command, &archive);
+    command::summarize(&mut command, secret_file.as_deref());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (process, output) = k6.spawn(command).await?;
-    let log = FollowedLog::new(output.stderr, k6.listener());
+    let (process, output) = k6.spawn(command, archive).await?;
+    let log = FollowedLog::new(output.stderr, k6.listener(), secrets);
     let mut stdout = Vec::new();
     if let Some(pipe) = output.stdout {
         let read = pipe.take(LONGEST + 1).read_to_end(&mut stdout).await;

@@ -42,6 +42,8 @@ pub type TaskArguments = Box<dyn Fn(&WorkerTask) -> Vec<OsString> + Send + Sync>
 pub struct ProcessFleet {
     worker: WorkerProgram,
     folder: PathBuf,
+    /// What each worker reads from its standard input.
+    input: Vec<u8>,
     members: Mutex<Vec<Member>>,
     /// The workers' `TMPDIR`, so that nothing stays behind of those that were killed.
     temporary: TempDir,
@@ -76,7 +78,13 @@ impl ProcessFleet {
     /// A fleet without workers yet, whose logs go below `folder`.
     pub fn new(worker: WorkerProgram, folder: impl Into<PathBuf>) -> io::Result<Self> {
         let temporary = tempfile::Builder::new().prefix("lambdaload-").tempdir()?;
-        Ok(Self { worker, folder: folder.into(), members: Mutex::default(), temporary })
+        Ok(Self { worker, folder: folder.into(), input: Vec::new(), members: Mutex::default(), temporary })
+    }
+
+    /// Lets each worker read this from its standard input: for what must be in no argument, variable or file.
+    #[must_use]
+    pub fn with_input(self, input: Vec<u8>) -> Self {
+        Self { input, ..self }
     }
 
     async fn start(&self, task: &WorkerTask) -> Result<Member, String> {
@@ -91,7 +99,7 @@ impl ProcessFleet {
             .env("TMPDIR", self.temporary.path())
             .stdout(output)
             .stderr(errors);
-        let started = Process::start(command, Signal::TERM).await;
+        let started = Process::start(command, Signal::TERM, self.input.clone()).await;
         let (process, _) = started.map_err(|error| {
             format!("its process could not be started ({}): {error}", self.worker.program.display())
         })?;

@@ -9,10 +9,18 @@ use lambdaload_core::{
         exit::{ProcessExit, code},
         options::Options,
     },
-    ports::{GeneratorError, LoadGenerator as _},
+    ports::{GeneratorError, LoadGenerator as _, ScriptInputs},
 };
 
 use crate::common::k6_path;
+
+fn with_env(env: &[(String, String)]) -> ScriptInputs {
+    ScriptInputs { env: env.to_vec(), ..ScriptInputs::default() }
+}
+
+fn unchecked() -> ScriptInputs {
+    ScriptInputs { no_thresholds: true, ..ScriptInputs::default() }
+}
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, GeneratorError>) -> (ProcessExit, String) {
     match outcome {
@@ -28,7 +36,7 @@ async fn an_archive_holds_the_given_variables_and_no_others() {
     std::fs::write(&script, "if (__ENV.PATH || __ENV.HOME) throw 'it sees us'; export default function () {}").unwrap();
     let env = [("TOKEN".to_owned(), "a=b c\n'd'".to_owned()), ("K6_VUS".to_owned(), "77".to_owned())];
     let k6 = K6::new(k6_path());
-    let tar = k6.archive(&script, &env, true).await.unwrap();
+    let tar = k6.archive(&script, &with_env(&env)).await.unwrap();
     assert!(Archive::read(&tar).unwrap().filename.ends_with("first.js"));
     let metadata = metadata(&tar);
     assert_eq!(metadata["env"], serde_json::json!({"TOKEN": "a=b c\n'd'", "K6_VUS": "77"}));
@@ -37,7 +45,7 @@ async fn an_archive_holds_the_given_variables_and_no_others() {
     // An archive can be archived again, with another value.
     let first = folder.path().join("first.tar");
     std::fs::write(&first, tar).unwrap();
-    let second = k6.archive(&first, &[("TOKEN".to_owned(), "new".to_owned())], true).await.unwrap();
+    let second = k6.archive(&first, &with_env(&[("TOKEN".to_owned(), "new".to_owned())])).await.unwrap();
     assert_eq!(self::metadata(&second)["env"]["TOKEN"], "new");
 }
 
@@ -58,21 +66,21 @@ async fn k6_says_in_its_own_words_why_it_refuses() {
         path
     };
     let throws = write("console.error('not this');\nthrow new Error('first\\nsecond');");
-    let (exit, log) = refusal(k6.archive(&throws, &[], true).await);
+    let (exit, log) = refusal(k6.archive(&throws, &ScriptInputs::default()).await);
     assert_eq!(exit, ProcessExit::Code(code::SCRIPT_EXCEPTION));
     assert!(log.starts_with("Error: first\nsecond\n\tat file:///"), "{log}");
 
     let threshold = "export const options = { thresholds: { nope: ['p(95)<1'] } }; export default function () {}";
     let threshold = write(threshold);
-    let (exit, log) = refusal(k6.archive(&threshold, &[], true).await);
+    let (exit, log) = refusal(k6.archive(&threshold, &ScriptInputs::default()).await);
     assert_eq!(exit, ProcessExit::Code(code::INVALID_CONFIG));
     assert_eq!(log, "invalid threshold defined on nope; reason: no metric name \"nope\" found");
-    let tar = k6.archive(&threshold, &[], false).await.unwrap();
-    let (exit, _) = refusal(k6.inspect(&tar, true).await);
+    let tar = k6.archive(&threshold, &unchecked()).await.unwrap();
+    let (exit, _) = refusal(k6.inspect(&tar, &ScriptInputs::default()).await);
     assert_eq!(exit, ProcessExit::Code(code::INVALID_CONFIG));
-    k6.inspect(&tar, false).await.unwrap();
+    k6.inspect(&tar, &unchecked()).await.unwrap();
 
-    let (_, log) = refusal(k6.archive(&folder.path().join("absent.js"), &[], true).await);
+    let (_, log) = refusal(k6.archive(&folder.path().join("absent.js"), &ScriptInputs::default()).await);
     assert!(log.contains("couldn't be found on local disk"), "{log}");
 }
 
@@ -83,8 +91,8 @@ async fn inspect_tells_what_the_script_wants() {
     let script = folder.path().join("script.js");
     let text = "export const options = { vus: 2, duration: '60s' }; export default function () {}";
     std::fs::write(&script, text).unwrap();
-    let tar = k6.archive(&script, &[], true).await.unwrap();
-    let options = Options::parse(&k6.inspect(&tar, true).await.unwrap()).unwrap();
+    let tar = k6.archive(&script, &ScriptInputs::default()).await.unwrap();
+    let options = Options::parse(&k6.inspect(&tar, &ScriptInputs::default()).await.unwrap()).unwrap();
     assert_eq!((options.max_vus, options.total_duration), (2, Duration::from_secs(90)));
 }
 

@@ -10,6 +10,7 @@ use lambdaload_adapters::k6::{K6, find};
 use lambdaload_core::{
     ids::WorkerIndex,
     ports::{Generator, GeneratorControl, GeneratorPhase, GeneratorSpec, LoadGenerator as _},
+    secrets::Secrets,
     segment::Segment,
 };
 
@@ -22,7 +23,16 @@ pub(crate) fn k6_path() -> PathBuf {
 /// Starts the only worker of a script.
 pub(crate) async fn start(k6: &K6, archive: Vec<u8>, linger: bool) -> Generator {
     let segment = Segment::new(WorkerIndex(0), 1).expect("a segment");
-    k6.start(GeneratorSpec { archive, segment: Some(segment), linger, rps: None }).await.expect("k6 starts")
+    k6.start(GeneratorSpec {
+        archive,
+        segment: Some(segment),
+        linger,
+        rps: None,
+        env: Vec::new(),
+        secrets: Secrets::default(),
+    })
+    .await
+    .expect("k6 starts")
 }
 
 /// Waits until k6 says that it is there.

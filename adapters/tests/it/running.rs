@@ -10,7 +10,11 @@ use lambdaload_adapters::k6::{K6, Message};
 use lambdaload_core::{
     ids::WorkerIndex,
     k6::exit::{ProcessExit, code},
-    ports::{Generator, GeneratorControl, GeneratorPhase, GeneratorSpec, HookError, LoadGenerator as _, SampleStream},
+    ports::{
+        Generator, GeneratorControl, GeneratorPhase, GeneratorSpec, HookError, LoadGenerator as _, SampleStream,
+        ScriptInputs,
+    },
+    secrets::Secrets,
     segment::Segment,
 };
 
@@ -37,7 +41,7 @@ async fn archive(k6: &K6, script: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("script.js");
     std::fs::write(&path, script).unwrap();
-    k6.archive(&path, &[], true).await.unwrap()
+    k6.archive(&path, &ScriptInputs::default()).await.unwrap()
 }
 
 /// Reads to the end.
@@ -111,7 +115,14 @@ async fn segments_deal_out_all_work_once() {
     let tar = archive(&k6, script).await;
     let worker = async |index| {
         let segment = Segment::new(WorkerIndex(index), 3).unwrap();
-        let spec = GeneratorSpec { archive: tar.clone(), segment: Some(segment), linger: false, rps: None };
+        let spec = GeneratorSpec {
+            archive: tar.clone(),
+            segment: Some(segment),
+            linger: false,
+            rps: None,
+            env: Vec::new(),
+            secrets: Secrets::default(),
+        };
         let Generator { control, mut samples } = k6.start(spec).await.unwrap();
         reach(&*control, GeneratorPhase::Paused).await;
         control.resume().await.unwrap();

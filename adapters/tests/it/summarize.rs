@@ -4,7 +4,8 @@ use std::path::Path;
 
 use lambdaload_adapters::k6::K6;
 use lambdaload_core::{
-    ports::{LoadGenerator as _, Printed, SummarySpec},
+    ports::{LoadGenerator as _, Printed, ScriptInputs, SummarySpec},
+    secrets::Secrets,
     summary::{Handled, Terminal, handle_summary_input, summarizing},
     testing::sample,
 };
@@ -20,13 +21,14 @@ async fn printed(name: &str, files: &[(&str, &str)], setup_data: Option<&str>) -
         std::fs::write(path, text).unwrap();
     }
     let k6 = K6::new(k6_path());
-    let archive = k6.archive(&folder.path().join(name), &[("WORD".into(), "von außen".into())], true).await.unwrap();
+    let inputs = ScriptInputs { env: vec![("WORD".into(), "von außen".into())], ..ScriptInputs::default() };
+    let archive = k6.archive(&folder.path().join(name), &inputs).await.unwrap();
     // Whatever it needs is in the archive.
     drop(folder);
     let setup_data = setup_data.map(str::as_bytes);
     let wrapped =
         summarizing(&archive, &handle_summary_input(&sample::verdict(), Terminal::default()), setup_data).unwrap();
-    k6.summarize(SummarySpec { archive: wrapped.tar }).await.unwrap()
+    k6.summarize(SummarySpec { archive: wrapped.tar, env: Vec::new(), secrets: Secrets::default() }).await.unwrap()
 }
 
 async fn handled(name: &str, files: &[(&str, &str)]) -> Handled {

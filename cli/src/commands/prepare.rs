@@ -10,9 +10,10 @@ use std::{
 
 use lambdaload_adapters::k6::{K6, Level, Listener, find};
 use lambdaload_core::{
+    k6::version::secret_file,
     plan::Request,
     ports::LoadGenerator as _,
-    run::prepare::{self, Prepared, Source},
+    run::prepare::{self, Given, Prepared, Source},
 };
 
 use crate::{
@@ -43,6 +44,12 @@ pub(super) async fn prepare(settings: &TestSettings, printer: &Printer) -> Resul
         return Err(Failure::infrastructure(headline)
             .detail(error.to_string())
             .hint("--k6 or LAMBDALOAD_K6 name another"));
+    }
+    for (name, _) in settings.secrets.iter().filter(|(name, value)| !secret_file::can_hold(name, value)) {
+        let warning = Failure::not_valid(format!("k6/secrets cannot hold the secret {name}"))
+            .detail("it has several lines or more than 64 kB; k6 reads secrets from lines of a file")
+            .hint(format!("the script has it as __ENV.{name}"));
+        printer.warning(&warning);
     }
     let prepared = prepare::prepare(&generator, source, request(settings), machine::machine()).await;
     let prepared = prepared.map_err(|error| Failure::not_prepared(&error, &settings.script))?;
@@ -79,13 +86,18 @@ fn request(settings: &TestSettings) -> Request {
 }
 
 fn source(settings: &TestSettings) -> Result<Source, Failure> {
-    let (path, env) = (settings.script.clone(), settings.env.clone());
+    let path = settings.script.clone();
+    let given = Given {
+        env: settings.env.clone(),
+        flags: settings.k6_flags.clone(),
+        secrets: settings.secrets.iter().map(|(name, _)| name.to_owned()).collect(),
+    };
     match is_archive(&path) {
         Ok(true) => match std::fs::read(&path) {
-            Ok(bytes) => Ok(Source::Archive { path, bytes, env }),
+            Ok(bytes) => Ok(Source::Archive { path, bytes, given }),
             Err(error) => Err(unreadable(&path, &error)),
         },
-        Ok(false) => Ok(Source::Script { path, env }),
+        Ok(false) => Ok(Source::Script { path, given }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(settings)),
         Err(error) => Err(unreadable(&path, &error)),
     }

@@ -9,6 +9,7 @@ use lambdaload_core::{
     plan::plural,
     ports::LoadGenerator,
     run::{Ports, UpdateError, WatchPorts, abort::abort, aggregate::aggregate, start::start, summarize::summarize},
+    secrets::Secrets,
     summary::Handled,
     verdict::Verdict,
 };
@@ -45,7 +46,7 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
         () = signals.next() => return Err(Failure::stopped("stopped before the run began; nothing was started")),
     };
     let id = run_ids::new()?;
-    let ports = wiring::ports(dir, &k6).await?;
+    let ports = wiring::ports(dir, &k6, &settings.secrets).await?;
     let folder = settings.out_dir.unwrap_or_else(|| present::folder_of_run(dir, &id));
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
     printer.talk(&render(&prepared.plan, Detail::Short, printer.talk_paint));
@@ -57,7 +58,7 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
         return Err(error.into());
     }
     let verdict = conduct(&ports, &id, printer, &mut signals).await?;
-    let handled = handle_summary(&ports, &generator, &verdict, printer, &mut signals).await;
+    let handled = handle_summary(&ports, &generator, &settings.secrets, &verdict, printer, &mut signals).await;
     present::keep(&verdict, machine_readable, &*ports.store, outputs, printer).await;
     present::keep_returned(&handled, &folder, printer);
     if let Err(failure) = present::show(&verdict, settings.form, verdict.summary.mode, &folder, &handled, printer) {
@@ -73,6 +74,7 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
 async fn handle_summary(
     ports: &Ports,
     generator: &dyn LoadGenerator,
+    secrets: &Secrets,
     verdict: &Verdict,
     printer: &Printer,
     signals: &mut Signals,
@@ -80,7 +82,7 @@ async fn handle_summary(
     let Ports { clock, store, ledger, .. } = ports.clone();
     let ports = WatchPorts { clock, store, ledger };
     tokio::select! {
-        handled = summarize(&ports, generator, verdict, printer.terminal()) => handled,
+        handled = summarize(&ports, generator, secrets, verdict, printer.terminal()) => handled,
         () = signals.next() => Handled::Failed("stopped by Ctrl-C or a signal".to_owned()),
     }
 }

@@ -35,6 +35,10 @@ pub(crate) struct FileSettings {
     pub(crate) note: Option<String>,
     /// See `-e`.
     pub(crate) env: BTreeMap<String, Scalar>,
+    /// See `--env-file`.
+    pub(crate) env_file: Option<PathBuf>,
+    /// See `--secret`.
+    pub(crate) secrets: Vec<String>,
     /// See `--tag`.
     pub(crate) tags: BTreeMap<String, Scalar>,
     /// See `--k6`.
@@ -195,6 +199,8 @@ mod tests {
             "new-machine-readable-summary",
             "no-thresholds",
             "output",
+            "env-file",
+            "secrets",
             "[env]",
             "[tags]",
         ] {

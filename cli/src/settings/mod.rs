@@ -3,14 +3,19 @@
 //! Commands see these settings and nothing of where they came from. Where one is an `Option`, none is a choice of its
 //! own, which its description names.
 
+mod env_file;
 pub(crate) mod environment;
 mod file;
 mod pairs;
+mod secrets;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::ValueEnum as _;
-use lambdaload_core::plan::{SummaryMode, TimeUnit, Workers};
+use lambdaload_core::{
+    plan::{SummaryMode, TimeUnit, Workers},
+    secrets::Secrets,
+};
 
 use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
@@ -34,6 +39,10 @@ pub(crate) struct TestSettings {
     pub(crate) script_was_named: bool,
     /// Variables for `__ENV`, by name.
     pub(crate) env: Vec<(String, String)>,
+    /// Secrets for the script.
+    pub(crate) secrets: Secrets,
+    /// Flags of k6 that override the script's options.
+    pub(crate) k6_flags: Vec<String>,
     /// Labels of the run.
     pub(crate) tags: BTreeMap<String, String>,
     /// How many workers.
@@ -100,7 +109,11 @@ impl Sources {
     pub(crate) fn test(mut self, args: TestArgs) -> Result<TestSettings, Failure> {
         let form = self.form(&args.form)?;
         let texts = |table: BTreeMap<String, file::Scalar>| table.into_iter().map(|(key, value)| (key, value.0));
-        let env = pairs::variables(&args.env, texts(std::mem::take(&mut self.file.env)), &self.environment)?;
+        let of_config = texts(std::mem::take(&mut self.file.env));
+        let secrets = self.secrets(&args)?;
+        let mut env = self.env(&args, of_config)?;
+        // A file may have a value for what is secret here; it is not used.
+        env.retain(|(name, _)| !secrets.iter().any(|(secret, _)| secret == name));
         let tags = pairs::labels(&args.tags, texts(std::mem::take(&mut self.file.tags)))?;
         let of_environment = || {
             let text = self.environment.get(environment::WORKERS)?;
@@ -117,6 +130,8 @@ impl Sources {
             script_was_named: named.is_some(),
             script: named.unwrap_or_else(|| DEFAULT_SCRIPT.into()),
             env,
+            secrets,
+            k6_flags: args.k6_flags.0,
             tags,
             workers: workers.or(self.file.workers).unwrap_or(Workers::Auto),
             min_workers: args.min_workers.or(self.file.min_workers),
@@ -135,6 +150,29 @@ impl Sources {
             out_dir: args.out_dir.or_else(|| self.path(environment::OUT_DIR)).or_else(|| self.file.out_dir.clone()),
             form,
         })
+    }
+
+    /// Variables: `-e` over `--env-file` over those of the config file.
+    fn env(
+        &self,
+        args: &TestArgs,
+        of_config: impl Iterator<Item = (String, String)>,
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let file = args.env_file.as_ref().or(self.file.env_file.as_ref());
+        let of_file = file.map(|path| env_file::read(path.as_path())).transpose()?.unwrap_or_default();
+        pairs::variables(&args.env, of_config.chain(of_file), &self.environment)
+    }
+
+    /// Secrets of the config file and the flags. What is typed as a variable cannot be one.
+    fn secrets(&self, args: &TestArgs) -> Result<Secrets, Failure> {
+        let given = [self.file.secrets.as_slice(), &args.secrets].concat();
+        let secrets = secrets::read(&given, &self.environment)?;
+        let mut typed = args.env.iter().map(|text| text.split_once('=').map_or(text.as_str(), |(name, _)| name));
+        match typed.find(|name| secrets.iter().any(|(secret, _)| secret == *name)) {
+            Some(both) => Err(Failure::not_valid(format!("-e {both} and --secret {both}: expected one of them"))
+                .detail("variables are stored in the archive, and secrets are not")),
+            None => Ok(secrets),
+        }
     }
 
     fn text(&self, variable: &str) -> Option<String> {

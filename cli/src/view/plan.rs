@@ -38,6 +38,12 @@ pub(crate) fn render(plan: &Plan, detail: Detail, paint: Paint) -> String {
     if plan.name != plan.script {
         add("test", vec![one_line(&plan.name)]);
     }
+    // Names are not secret.
+    for (label, names) in [("variables", &plan.env), ("secrets", &plan.secrets)] {
+        if !names.is_empty() {
+            add(label, vec![one_line(&names.join(", "))]);
+        }
+    }
     add("scenarios", scenarios(plan));
     add("thresholds", vec![thresholds(plan)]);
     add("workers", workers(plan));

@@ -31,6 +31,8 @@ pub mod code {
     pub const GO_PANIC: i32 = 109;
     /// The script called `exec.test.fail()`.
     pub const MARKED_AS_FAILED: i32 = 110;
+    /// The value of a flag could not be read, among other errors without a code of their own.
+    pub const UNREADABLE_FLAG: i32 = 255;
 }
 
 /// How a process ended.

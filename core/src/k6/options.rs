@@ -33,7 +33,7 @@ pub struct Options {
     #[serde(default, with = "go_duration::option")]
     teardown_timeout: Option<Duration>,
     #[serde(default)]
-    cloud: Option<Cloud>,
+    cloud: serde_json::Value,
     #[serde(default)]
     rps: Option<u64>,
 }
@@ -94,10 +94,15 @@ pub struct Stage {
     pub target: Option<f64>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Cloud {
-    name: Option<String>,
-    note: Option<String>,
+/// One entry of `options.cloud.distribution`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadZone {
+    /// The label that the script gave it.
+    pub label: String,
+    /// Where its load would come from in Grafana Cloud, for example `amazon:us:ashburn`.
+    pub load_zone: String,
+    /// Its part of the load; parts count in proportion to each other.
+    pub percent: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -251,12 +256,22 @@ impl Options {
 
     /// `options.cloud.name`, which cloud scripts use as the name of the test.
     pub fn cloud_name(&self) -> Option<&str> {
-        self.cloud.as_ref()?.name.as_deref()
+        self.cloud.get("name")?.as_str()
     }
 
     /// `options.cloud.note`.
     pub fn cloud_note(&self) -> Option<&str> {
-        self.cloud.as_ref()?.note.as_deref()
+        self.cloud.get("note")?.as_str()
+    }
+
+    /// `options.cloud.distribution`, by label. Whatever in it is not as in Grafana Cloud is passed over, as k6 does.
+    pub fn distribution(&self) -> Vec<LoadZone> {
+        let zone = |(label, zone): (&String, &serde_json::Value)| {
+            let (load_zone, percent) = (zone.get("loadZone")?.as_str()?, zone.get("percent")?.as_f64()?);
+            Some(LoadZone { label: label.clone(), load_zone: load_zone.to_owned(), percent: percent.max(0.0) })
+        };
+        let zones = self.cloud.get("distribution").and_then(serde_json::Value::as_object);
+        zones.into_iter().flatten().filter_map(zone).collect()
     }
 }
 
@@ -367,5 +382,26 @@ mod tests {
         assert_eq!(options.summary().expect("reads").trend_stats, ["avg", "p(99)"]);
         assert!(options.has_system_tag("name") && !options.has_system_tag("expected_response"));
         assert_eq!(options.cloud_name(), Some("shop"));
+    }
+
+    #[test]
+    fn whatever_is_in_cloud_is_tolerated() {
+        let cloud = |json: &str| {
+            let text = format!(r#"{{"cloud":{json},"totalDuration":"1s","maxVUs":1}}"#);
+            Options::parse(text.as_bytes()).expect("reads")
+        };
+        let options = cloud(
+            r#"{"name":5,"note":"n","projectID":1,"staticIPs":true,"distribution":{
+                "b":{"loadZone":"amazon:ie:dublin","percent":40},"a":{"loadZone":"amazon:us:ashburn","percent":60},"c":1}}"#,
+        );
+        assert_eq!((options.cloud_name(), options.cloud_note()), (None, Some("n")));
+        let zones = options.distribution();
+        assert_eq!(
+            zones.iter().map(|zone| (&*zone.label, zone.percent)).collect::<Vec<_>>(),
+            [("a", 60.0), ("b", 40.0)]
+        );
+        for odd in ["null", "[]", "\"x\"", r#"{"distribution":[1]}"#] {
+            assert_eq!((cloud(odd).cloud_name(), cloud(odd).distribution()), (None, vec![]));
+        }
     }
 }

@@ -99,6 +99,25 @@ pub fn tested_range() -> String {
     format!("{first} to {last}; tests run on {first}, {between} and {last}")
 }
 
+/// How k6's `--secret-source=file=…` reads a file; 1.1, 1.8 and 2.2 do not differ. A line for each secret is split at its
+/// first `=`. Name and value are taken as they are, without quotes or escapes, so that a value with line breaks cannot be
+/// told; an empty line is an error. A line that is too long is passed over without a word, with all behind it.
+pub mod secret_file {
+    /// Bytes of a line, without its end.
+    const LONGEST_LINE: usize = 64 * 1024 - 1;
+
+    /// The file's contents for these secrets, less those that it cannot hold.
+    pub fn contents<'s>(secrets: impl Iterator<Item = (&'s str, &'s str)>) -> String {
+        let lines = secrets.filter(|(name, value)| can_hold(name, value));
+        lines.flat_map(|(name, value)| [name, "=", value, "\n"]).collect()
+    }
+
+    /// Whether `k6/secrets` can be given this secret.
+    pub fn can_hold(name: &str, value: &str) -> bool {
+        !value.contains(['\n', '\r']) && name.len() + 1 + value.len() <= LONGEST_LINE
+    }
+}
+
 impl fmt::Display for K6Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
@@ -135,5 +154,14 @@ mod tests {
                 ))
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_secrets_has_what_k6_can_read() {
+        let long = "x".repeat(64 * 1024);
+        let secrets = [("A", "b=\"c\" "), ("LINES", "a\nb"), ("CR", "a\r"), ("LONG", &long), ("Z", &long[..65_533])];
+        let contents = secret_file::contents(secrets.into_iter());
+        assert_eq!(contents, format!("A=b=\"c\" \nZ={}\n", &long[..65_533]));
+        assert!(!secret_file::can_hold("ZZ", &long[..65_533]));
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     threshold::{Threshold, ThresholdError},
 };
 
-pub use crate::k6::options::{SummaryMode, SummaryOptions, TimeUnit};
+pub use crate::k6::options::{LoadZone, SummaryMode, SummaryOptions, TimeUnit};
 pub use load::Offered;
 pub use ramps::Ramp;
 pub use scenario::PlannedScenario;
@@ -49,6 +49,12 @@ pub struct Plan {
     pub tags: BTreeMap<String, String>,
     /// What the workers run.
     pub archive: Archive,
+    /// Names of the variables that the user gave the script. Their values are in the archive.
+    pub env: Vec<String>,
+    /// Names of the secrets that the script is given. Their values are nowhere but with the workers.
+    pub secrets: Vec<String>,
+    /// Load zones of Grafana Cloud that the workers stand for, in proportion; see [`crate::variables`].
+    pub distribution: Vec<LoadZone>,
     /// With which k6.
     pub k6_version: K6Version,
     /// How many workers.
@@ -192,7 +198,8 @@ pub enum PlanError {
 }
 
 impl Plan {
-    /// Decides the run from what was asked, what the script wants and what the machine can take.
+    /// Decides the run from what was asked, what the script wants and what the machine can take. The script is given
+    /// neither variables nor secrets; see [`crate::run::prepare`].
     pub fn new(
         request: Request,
         archive: Archive,
@@ -225,6 +232,9 @@ impl Plan {
             script: request.script,
             tags: request.tags,
             archive,
+            env: Vec::new(),
+            secrets: Vec::new(),
+            distribution: options.distribution(),
             k6_version,
             workers,
             workers_reason,

@@ -25,6 +25,7 @@ use crate::{
         time::TimeReader,
     },
     recorder::steps::Steps,
+    secrets::Secrets,
     series::{Metric, MetricKind, Rollup, SeriesId, Tags},
     stats::{Open, Stats},
     threshold::LimitCount,
@@ -90,6 +91,7 @@ pub struct Recorder {
     /// For tag sets beyond the cap: one leaf for each metric and set of rollups.
     rest_leaves: HashMap<(String, Vec<usize>), usize>,
     metrics: HashMap<Vec<u8>, Metric>,
+    secrets: Secrets,
     series: Vec<PendingSeries>,
     series_index: HashMap<SeriesId, usize>,
     checks: usize,
@@ -141,11 +143,19 @@ impl Recorder {
             leaves: Vec::new(),
             rest_leaves: HashMap::new(),
             metrics: HashMap::new(),
+            secrets: Secrets::default(),
             series: Vec::new(),
             series_index: HashMap::new(),
             checks: 0,
             newest_second: i64::MIN,
         }
+    }
+
+    /// Keeps these out of all it hands out. Tag sets that differ in them only become one.
+    #[must_use]
+    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
+        self.secrets = secrets;
+        self
     }
 
     /// Tells what the clock on the wall (nanoseconds since the Unix epoch) and a monotonic one show when a piece is read.
@@ -262,7 +272,8 @@ impl Recorder {
     fn refuse(&mut self, text: &[u8]) {
         self.counts.refused += 1;
         if self.counts.first_refused.is_none() {
-            self.counts.first_refused = Some(String::from_utf8_lossy(text).chars().take(200).collect());
+            self.counts.first_refused =
+                Some(self.secrets.redact(&String::from_utf8_lossy(text)).chars().take(200).collect());
         }
     }
 
@@ -332,8 +343,9 @@ impl Recorder {
             Some(metric) => metric.clone(),
             None => Metric::built_in(std::str::from_utf8(point.metric).ok()?)?,
         };
-        let tags = line::read_tags(json).ok()?;
-        let rollups = self.rollups(&metric, &tags);
+        let raw_tags = line::read_tags(json).ok()?;
+        let tags = self.without_secrets(&raw_tags);
+        let rollups = self.rollups(&metric, &raw_tags, &tags);
         if self.leaves.len() - self.rest_leaves.len() < self.max_tag_sets {
             let id = SeriesId { metric, rollup: Rollup::TagSet, tags };
             let key = [point.metric, b"\0", json].concat().into_boxed_slice();
@@ -381,14 +393,23 @@ impl Recorder {
         self.leaves.len() - 1
     }
 
-    /// The series with windows of a second that a tag set belongs to.
-    fn rollups(&mut self, metric: &Metric, tags: &Tags) -> Vec<usize> {
+    fn without_secrets(&self, tags: &Tags) -> Tags {
+        if self.secrets.is_empty() {
+            return tags.clone();
+        }
+        let mask = |text| self.secrets.redact(text).into_owned();
+        tags.iter().map(|(key, value)| (mask(key), mask(value))).collect()
+    }
+
+    /// The series with windows of a second that a tag set belongs to. Sub-metrics are told by the tags as k6 wrote them, as
+    /// k6 tells them: their own tags are those of the script's options, in which there are no secrets.
+    fn rollups(&mut self, metric: &Metric, raw_tags: &Tags, tags: &Tags) -> Vec<usize> {
         let mut limits_of_all = Vec::new();
         let mut selected = Vec::new();
         for watch in self.watches.iter().filter(|w| w.metric == metric.name) {
             match &watch.tags {
                 None => limits_of_all.clone_from(&watch.limits),
-                Some(wanted) if tags.contains_all(wanted) => selected.push((wanted.clone(), watch.limits.clone())),
+                Some(wanted) if raw_tags.contains_all(wanted) => selected.push((wanted.clone(), watch.limits.clone())),
                 Some(_) => {}
             }
         }

@@ -123,3 +123,43 @@ fn limits_are_counted_beside_the_windows() {
     assert_eq!(limits("http_req_duration"), [(2.0, 3)]);
     assert_eq!(limits("http_req_duration{a:b}"), [(2.0, 2), (3.0, 2)]);
 }
+
+fn secrets(values: &[&str]) -> Secrets {
+    values.iter().map(|value| (value.to_uppercase(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn secrets_are_in_no_series_and_tag_sets_that_become_equal_are_one() {
+    let mut recorder = Recorder::new(Vec::new(), 100).with_secrets(secrets(&["hunter2", "hunter3", "sh op"]));
+    let tags = |name: &str| format!(r#"{{"name":"{name}","url":"http://h/?t={name}&s=sh%20op"}}"#);
+    for (value, name) in [(1.0, "hunter2"), (9.0, "hunter3"), (2.0, "hunter2"), (3.0, "cart")] {
+        recorder.feed(sample("http_req_duration", 1, value, &tags(name)).as_bytes());
+    }
+    for name in ["hunter2", "hunter3"] {
+        let tags = format!(r#"{{"check":"{name} works","group":"::{name}"}}"#);
+        recorder.feed(sample("checks", 1, 1.0, &tags).as_bytes());
+    }
+    recorder.feed(format!("{} not what k6 writes: hunter2\n", "x".repeat(170)).as_bytes());
+    let windows = recorder.take_windows(true);
+    let shown = format!("{windows:?} {:?}", recorder.counts());
+    assert!(!["hunter", "sh op", "sh%20op"].iter().any(|secret| shown.contains(secret)), "{shown}");
+    assert_eq!(count(&windows, "http_req_duration{name:***,url:http://h/?t=***&s=***}"), 3);
+    assert_eq!(count(&windows, "http_req_duration{name:cart,url:http://h/?t=cart&s=***}"), 1);
+    assert_eq!(count(&windows, "checks{check:*** works,group:::***}"), 2 + 2, "as a check and as a tag set");
+    let mut totals: Vec<u64> = recorder.totals().map(|(_, total)| total).collect();
+    totals.sort_unstable();
+    assert_eq!(totals, [1, 2, 2, 2, 3, 4], "each series once");
+    let refused = recorder.counts().first_refused.clone().expect("one");
+    assert!(refused.ends_with("writes: ***"), "{refused}");
+}
+
+#[test]
+fn a_secret_that_is_an_everyday_word_changes_no_sub_metric() {
+    let watches = vec![watch("http_reqs", &[("name", "cart")], &[])];
+    let mut recorder = Recorder::new(watches, 100).with_secrets(secrets(&["cart"]));
+    for name in ["cart", "home"] {
+        recorder.feed(sample("http_reqs", 1, 1.0, &format!(r#"{{"name":"{name}"}}"#)).as_bytes());
+    }
+    let windows = recorder.take_windows(true);
+    assert_eq!((count(&windows, "http_reqs{name:cart}"), count(&windows, "http_reqs{name:***}")), (1, 1));
+}

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use crate::{
     archive::{Archive, ArchiveError, mentions},
-    ids::RunId,
+    ids::{RunId, WorkerIndex},
     plan::SummaryMode,
     ports::{GeneratorError, LedgerError, LoadGenerator, ObjectStore, StoreError, SummarySpec, keys},
     run::{
         WatchPorts,
         timely::{PATIENCE, persist, within},
     },
+    secrets::Secrets,
     summary::{Handled, Terminal, handle_summary_input, machine_readable, summarizing},
+    variables,
     verdict::Verdict,
 };
 
@@ -37,9 +39,12 @@ enum Obstacle {
 ///
 /// It is called whatever the verdict is, as k6 does after aborted tests too; but not if nothing ran, the summary is
 /// switched off, or a person would not wait for the end (Ctrl-C twice, `stop --now`).
+///
+/// The function is given the script's `secrets`, and nothing that it returns has any of them.
 pub async fn summarize(
     ports: &WatchPorts,
     generator: &dyn LoadGenerator,
+    secrets: &Secrets,
     verdict: &Verdict,
     terminal: Terminal,
 ) -> Handled {
@@ -51,9 +56,9 @@ pub async fn summarize(
     if let Some(earlier) = summarized(&*ports.store, &verdict.run).await {
         return earlier;
     }
-    let handled = match call(ports, generator, verdict, terminal).await {
+    let handled = match call(ports, generator, secrets, verdict, terminal).await {
         Ok(Handled::Nothing) => return Handled::Nothing,
-        Ok(handled) => handled,
+        Ok(handled) => handled.redacted(secrets),
         Err(obstacle) => return Handled::Failed(format!("handleSummary() could not be called: {obstacle}")),
     };
     let key = keys::handle_summary(&verdict.run);
@@ -74,6 +79,7 @@ pub async fn summarized(store: &dyn ObjectStore, run: &RunId) -> Option<Handled>
 async fn call(
     ports: &WatchPorts,
     generator: &dyn LoadGenerator,
+    secrets: &Secrets,
     verdict: &Verdict,
     terminal: Terminal,
 ) -> Result<Handled, Obstacle> {
@@ -96,7 +102,8 @@ async fn call(
     };
     let wrapped = summarizing(&archive, &input, setup_data.as_deref())?;
     let limit = run.plan.deadlines.ready.saturating_add(wrapped.summary_timeout.unwrap_or(LIMIT));
-    let summarizing = generator.summarize(SummarySpec { archive: wrapped.tar });
+    let env = variables::of_worker(&run.id, WorkerIndex::FIRST, &run.plan);
+    let summarizing = generator.summarize(SummarySpec { archive: wrapped.tar, env, secrets: secrets.clone() });
     let printed = match within(&*ports.clock, limit, summarizing).await {
         Some(printed) => printed?,
         None => return Ok(Handled::Failed(format!("handleSummary() did not end within {} s", limit.as_secs()))),

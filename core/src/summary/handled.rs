@@ -3,6 +3,8 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
+use crate::secrets::Secrets;
+
 /// What came of calling `handleSummary()`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handled {
@@ -44,6 +46,23 @@ impl Handled {
             Document::Returned(all) => Self::Returned(all.into_iter().map(decoded).collect::<Option<_>>()?),
             Document::Failed(words) => Self::Failed(words),
         })
+    }
+
+    /// The same without these secrets; what is no text stays as it is.
+    #[must_use]
+    pub fn redacted(self, secrets: &Secrets) -> Self {
+        let text = |text: &str| secrets.redact(text).into_owned();
+        let content = |bytes: Vec<u8>| match String::from_utf8(bytes) {
+            Ok(content) => text(&content).into_bytes(),
+            Err(binary) => binary.into_bytes(),
+        };
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Returned(all) => Self::Returned(
+                all.into_iter().map(|r| Returned { name: text(&r.name), content: content(r.content) }).collect(),
+            ),
+            Self::Failed(words) => Self::Failed(text(&words)),
+        }
     }
 
     /// The document.

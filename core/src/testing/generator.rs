@@ -19,7 +19,7 @@ use crate::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, SummarySpec},
+    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec},
     segment::Segment,
     testing::{
         clock::{VirtualClock, VirtualTime},
@@ -268,11 +268,11 @@ impl LoadGenerator for ScriptedK6 {
         Ok(K6Version::new(1, 8, 1))
     }
 
-    async fn archive(&self, _: &Path, _: &[(String, String)], _: bool) -> Result<Vec<u8>, GeneratorError> {
+    async fn archive(&self, _: &Path, _: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         Ok(self.archive.clone())
     }
 
-    async fn inspect(&self, _: &[u8], _: bool) -> Result<Vec<u8>, GeneratorError> {
+    async fn inspect(&self, _: &[u8], _: &ScriptInputs) -> Result<Vec<u8>, GeneratorError> {
         Ok(self.options.clone().into_bytes())
     }
 

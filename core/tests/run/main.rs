@@ -16,6 +16,7 @@ mod repetition;
 mod scale;
 mod scene;
 mod script;
+mod secrets;
 mod stops;
 mod store_faults;
 mod substitutes;

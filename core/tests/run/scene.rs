@@ -17,11 +17,12 @@ use lambdaload_core::{
         Ports, WatchPorts,
         abort::abort,
         aggregate::{AggregateError, aggregate},
-        prepare::{Prepared, Source, prepare},
+        prepare::{Given, Prepared, Source, prepare},
         scale::{ScaleError, scale},
         start::{StartError, start},
         work::WorkPorts,
     },
+    secrets::Secrets,
     testing::{
         clock::{Task, VirtualTime},
         faulty::{Faults, Faulty},
@@ -102,6 +103,7 @@ impl Scene {
                 store: faulty_store(faults),
                 ledger: faulty_ledger(faults),
                 generator: Arc::new(k6.on(clock)),
+                secrets: Secrets::default(),
             };
             (*index, ports)
         });
@@ -151,7 +153,7 @@ impl Scene {
             min_workers: self.min_workers,
             ..Request::default()
         };
-        let source = Source::Script { path: "test.js".into(), env: Vec::new() };
+        let source = Source::Script { path: "test.js".into(), given: Given::default() };
         let machine = Machine { cores: 4, open_files: 1024 };
         prepare(&self.k6, source, request, machine).await.expect("prepares")
     }

@@ -6,6 +6,7 @@ use lambdaload_core::{
     k6::exit::ProcessExit,
     ports::{Ledger as _, Printed},
     run::summarize::{summarize, summarized},
+    secrets::Secrets,
     summary::{Handled, Returned, Terminal},
     testing::{
         faulty::{Fault, When},
@@ -35,7 +36,7 @@ fn test(stdout: Vec<u8>, log: &[&str]) -> Test {
 
 async fn run(scene: &Scene) -> Handled {
     let verdict = scene.verdict().await;
-    summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await
+    summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await
 }
 
 /// The script of the only k6 that was to call it.
@@ -50,7 +51,8 @@ fn it_is_called_once_with_the_merged_data_and_whoever_comes_second_gets_what_it_
     test(returned().to_json(), &[]).play(async |scene| {
         assert_eq!(run(scene).await, returned());
         let verdict = scene.ledger.verdict(&scene.id).await.expect("answers").expect("has one");
-        let again = summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await;
+        let again =
+            summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await;
         assert_eq!(again, returned());
         assert_eq!(summarized(&*scene.store, &scene.id).await, Some(returned()));
         let script = script(scene);
@@ -88,7 +90,8 @@ fn a_run_that_was_stopped_is_summarized_unless_nobody_would_wait() {
             scene.at(seconds(20)).await;
             scene.stop(at_once).await;
             let verdict = aggregator.outcome().await.expect("a verdict");
-            let handled = summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await;
+            let handled =
+                summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await;
             assert_eq!(handled, if at_once { Handled::Nothing } else { returned() });
             scene.fleet.all_over().await;
         });
@@ -108,7 +111,7 @@ fn of_a_measurement_that_cannot_be_believed_no_threshold_is_ok() {
             let verdict = scene.verdict().await;
             assert_eq!(verdict.outcome != Outcome::Invalid, believed);
             assert!(verdict.thresholds[0].passed, "on what did arrive it holds");
-            summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await;
+            summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await;
             assert_eq!(script(scene).contains(r#"{\"ok\":true}"#), believed);
         });
     }
@@ -148,7 +151,8 @@ fn a_store_that_fails_now_and_then_is_asked_again() {
         test(returned().to_json(), &[]).play(async |scene| {
             let verdict = scene.verdict().await;
             scene.aggregator_faults.store.add(calls, about, When::Nth(1), fault);
-            let handled = summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await;
+            let handled =
+                summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await;
             assert_eq!(handled, returned(), "{calls} {about}");
             assert_eq!(summarized(&*scene.store, &scene.id).await, Some(returned()), "{calls} {about}");
             assert_eq!(scene.k6.summarized().len(), 1);
@@ -161,10 +165,12 @@ fn a_store_that_is_down_is_named_and_what_was_returned_is_not_lost() {
     test(returned().to_json(), &[]).play(async |scene| {
         let verdict = scene.verdict().await;
         scene.aggregator_faults.store.add("put_new", "handle_summary", When::Always, Fault::Fails);
-        let handled = summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await;
+        let handled =
+            summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await;
         assert_eq!(handled, returned());
         scene.aggregator_faults.store.add("get", "", When::Always, Fault::Fails);
-        let handled = summarize(&scene.watch_ports(), &scene.k6, &verdict, Terminal::default()).await;
+        let handled =
+            summarize(&scene.watch_ports(), &scene.k6, &Secrets::default(), &verdict, Terminal::default()).await;
         let Handled::Failed(words) = handled else { panic!("{handled:?}") };
         assert!(words.starts_with("handleSummary() could not be called: get `archives/"), "{words}");
     });

@@ -164,6 +164,17 @@ fn an_exception_in_teardown_is_107() {
     assert!(said.stdout.contains("no logout"), "{}", said.stdout);
 }
 
+/// While it is archived all goes well; on the workers it does not.
+#[test]
+fn an_exception_in_init_code_of_workers_only_is_107() {
+    let script = "if (__ENV.LAMBDALOAD_WORKER === '2') throw new Error('not on this one');
+        export const options = { vus: 4, iterations: 4 };
+        export default function () {}";
+    let (_folder, said) = run(script, &[]);
+    assert_eq!(said.code, Some(107), "{said:#?}");
+    assert!(said.stdout.contains("not on this one"), "{}", said.stdout);
+}
+
 #[test]
 fn abort_on_fail_is_99_and_stops_all() {
     let script = "import { sleep } from 'k6'; import { Rate } from 'k6/metrics';

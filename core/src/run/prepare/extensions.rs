@@ -4,7 +4,7 @@
 use std::{fmt, path::Path};
 
 use crate::{
-    archive::Archive,
+    archive::ScriptMetadata,
     k6::{
         dependencies::{Constraints, Lacking, is_special, lacking, unknown_modules},
         version::K6Version,
@@ -52,7 +52,7 @@ pub(super) async fn check(
     archive: &[u8],
 ) -> Result<(), PrepareError> {
     let unreadable = |error| PrepareError::Archive { path: path.to_owned(), error };
-    let needs = match Archive::dependencies(archive).map_err(unreadable)? {
+    let needs = match ScriptMetadata::read(archive).map_err(unreadable)?.dependencies() {
         Some(needs) if !is_special(&needs) => return Ok(()),
         Some(needs) if !version.lists_dependencies() => needs,
         None if !version.lists_dependencies() => return Ok(()),

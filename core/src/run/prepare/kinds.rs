@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    archive::Archive,
-    ports::{GeneratorError, LoadGenerator},
+    archive::with_thresholds,
+    ports::{GeneratorError, LoadGenerator, ScriptInputs},
     series::{Metric, MetricKind},
     threshold::{Aggregation, Threshold},
 };
@@ -17,12 +17,17 @@ use crate::{
 const OF_COUNTERS: &str = "count>=0";
 
 /// Finds out which of the metrics that their thresholds leave open are rates. What cannot be found out stays open.
-pub(super) async fn find_out(generator: &dyn LoadGenerator, archive: &[u8], thresholds: &mut [Threshold]) {
+pub(super) async fn find_out(
+    generator: &dyn LoadGenerator,
+    archive: &[u8],
+    inputs: &ScriptInputs,
+    thresholds: &mut [Threshold],
+) {
     let mut open = open_metrics(thresholds);
     while !open.is_empty() {
         let probes: BTreeMap<&str, [&str; 1]> = open.iter().map(|name| (name.as_str(), [OF_COUNTERS])).collect();
-        let Some(probe) = Archive::with_thresholds(archive, &probes) else { return };
-        let (known, kind) = match generator.inspect(&probe, true).await {
+        let Ok(probe) = with_thresholds(archive, &probes) else { return };
+        let (known, kind) = match generator.inspect(&probe, inputs).await {
             Ok(_) => (std::mem::take(&mut open), MetricKind::Counter),
             // It stops at the first.
             Err(GeneratorError::Refused { log, .. }) => (rates_in(&log, &mut open), MetricKind::Rate),

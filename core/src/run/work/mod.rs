@@ -34,7 +34,9 @@ use crate::{
         timely::{MayPass, PATIENCE, persist, within},
         work::failures::{failure, start_failure, store_failure},
     },
+    secrets::Secrets,
     segment::Segment,
+    variables,
 };
 
 /// The ports of a worker.
@@ -45,6 +47,8 @@ pub struct WorkPorts {
     pub store: Arc<dyn ObjectStore>,
     pub ledger: Arc<dyn Ledger>,
     pub generator: Arc<dyn LoadGenerator>,
+    /// What the worker was told beside its task; those that the plan names must be among them.
+    pub secrets: Secrets,
 }
 
 /// What a worker did.
@@ -115,7 +119,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         record: Mutex::new(record),
         resumed: OnceLock::new(),
         renewing: Queue::new(()),
-        recorder: Mutex::new(Recorder::new(run.plan.watches(), MAX_TAG_SETS)),
+        recorder: Mutex::new(Recorder::new(run.plan.watches(), MAX_TAG_SETS).with_secrets(ports.secrets.clone())),
         run: Mutex::new(run),
         told_to_stop: Mutex::new(None),
         alone: AtomicBool::new(false),
@@ -162,12 +166,18 @@ async fn run_k6(shared: &Shared<'_>, segment: Option<Segment>) -> Result<(), Fai
     let deadlines = shared.deadlines();
     let clock = &*shared.ports.clock;
     let started = async {
+        let secrets = shared.plan(|plan| shared.ports.secrets.only(&plan.secrets)).map_err(|missing| {
+            let message = format!("k6 was not started: this worker was not given the secrets {}", missing.join(", "));
+            failure(FailureKind::K6DidNotStart, message)
+        })?;
         let key = keys::archive(&shared.plan(|plan| plan.archive.hash.clone()));
         let archive = shared.persist(|| shared.archives.get(&key)).await.map_err(|error| store_failure(&error))?;
         shared.plan(|plan| check_archive(&archive, plan))?;
         let index = lock(&shared.record).index;
         let rps = shared.plan(|plan| plan.worker_rps(index));
-        let spec = GeneratorSpec { archive, segment, linger: shared.linger, rps };
+        let run = lock(&shared.run).id.clone();
+        let env = shared.plan(|plan| variables::of_worker(&run, index, plan));
+        let spec = GeneratorSpec { archive, segment, linger: shared.linger, rps, env, secrets };
         shared.ports.generator.start(spec).await.map_err(|error| start_failure(&error))
     };
     let started = within(clock, deadlines.ready, started).await.unwrap_or_else(|| {

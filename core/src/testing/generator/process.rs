@@ -275,7 +275,14 @@ mod tests {
             let k6 = ScriptedK6::new(&time, vec![script], "{}");
             let segment = Segment::new(WorkerIndex(0), 1).expect("the only one");
             let Generator { control, mut samples } = k6
-                .start(GeneratorSpec { archive: Vec::new(), segment: Some(segment), rps: None, linger })
+                .start(GeneratorSpec {
+                    archive: Vec::new(),
+                    segment: Some(segment),
+                    rps: None,
+                    linger,
+                    env: Vec::new(),
+                    secrets: crate::secrets::Secrets::default(),
+                })
                 .await
                 .expect("starts");
             time.sleep(Duration::from_secs(1)).await;
