@@ -170,9 +170,10 @@ fn an_exception_in_init_code_of_workers_only_is_107() {
     let script = "if (__ENV.LAMBDALOAD_WORKER === '2') throw new Error('not on this one');
         export const options = { vus: 4, iterations: 4 };
         export default function () {}";
-    let (_folder, said) = run(script, &[]);
+    let (folder, said) = run(script, &[]);
     assert_eq!(said.code, Some(107), "{said:#?}");
-    assert!(said.stdout.contains("not on this one"), "{}", said.stdout);
+    let reasons = folder.verdict()["reasons"].to_string();
+    assert!(reasons.contains("worker 2") && reasons.contains("not on this one"), "{reasons}");
 }
 
 #[test]

@@ -211,6 +211,30 @@ fn job_8_teardown_once_by_another_k6_if_the_first_worker_is_gone() {
 }
 
 #[test]
+fn job_9_one_summary_and_handle_summary_once() {
+    let (folder, target) = (Folder::new(), Target::start());
+    let script = "import http from 'k6/http'; import { check } from 'k6';
+        export const options = { scenarios: { all: { executor: 'shared-iterations', vus: 6, iterations: 30 } } };
+        export default function () { check(null, { 'all is well': () => true }); }";
+    let own = "\nexport function handleSummary(data) {
+            const { iterations, checks } = data.metrics;
+            http.get(`${__ENV.TARGET}/summary/${iterations.values.count}/${checks.values.passes}`);
+            return { stdout: 'the script says so', 'own.txt': data.root_group.checks[0].name };
+        }";
+    let target_is = format!("TARGET={}", target.url());
+    folder.write("script.js", script);
+    let said = folder.run(&["run", "script.js", "--workers", "3"]);
+    assert_eq!((said.code, said.stdout.matches("checks_succeeded...: 100.00% 30 out of 30").count()), (Some(0), 1));
+    folder.write("script.js", format!("{script}{own}"));
+    let said = folder.run(&["run", "script.js", "--workers", "3", "-e", &target_is, "--out-dir", "out"]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.stdout.starts_with("the script says so"), "{}", said.stdout);
+    assert!(!said.stdout.contains("checks_succeeded") && said.stdout.contains("█ VERDICT"), "{}", said.stdout);
+    assert_eq!(folder.read("out/own.txt"), "all is well");
+    assert_eq!(target.requests(), [("/summary/30/30".to_owned(), 1)].into());
+}
+
+#[test]
 fn a_lost_worker_is_accepted_with_min_workers() {
     let (folder, target) = (Folder::new(), Target::start());
     let running = start(&folder, &target, "8s", &["--min-workers", "2"]);
