@@ -61,11 +61,11 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let plan = &run.plan;
     let started_at = evidence.workers.iter().filter_map(|w| w.resumed_at).min();
     let ended_at = evidence.workers.iter().filter(|w| w.resumed_at.is_some()).filter_map(|w| w.ended_at).max();
-    let duration = duration(evidence, started_at, ended_at);
+    let accepted = accepted(evidence);
+    let duration = duration(evidence, &accepted, started_at, ended_at);
     let samples = aggregate.conservation(evidence.closings);
     let thresholds = threshold_results(plan, aggregate, duration, evidence.first_crossed);
 
-    let accepted = accepted(evidence);
     let mut reasons = doubts(evidence, &accepted, &samples);
     let nothing_ran = started_at.is_none();
     let invalid = nothing_ran || !reasons.is_empty();
@@ -77,9 +77,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     if !nothing_ran {
         reasons.extend(threshold_reasons(evidence, &thresholds));
     }
-
     reasons.extend(accepted_losses(evidence, &accepted));
-
     let has = |code| reasons.iter().any(|r: &Reason| r.code == code);
     let outcome = match (has(ReasonCode::Script), has(ReasonCode::ThresholdCrossed)) {
         _ if invalid => Outcome::Invalid,
@@ -171,9 +169,15 @@ pub(crate) fn is_script_exception(failure: &Failure) -> bool {
 
 /// How long the longest worker ran, by its monotonic clock. A worker that was lost has not said that; then it is from the
 /// first start to the last end, by the clocks on the walls, or to the end of the samples.
-fn duration(evidence: &Evidence<'_>, started_at: Option<Timestamp>, ended_at: Option<Timestamp>) -> Duration {
+fn duration(
+    evidence: &Evidence<'_>,
+    accepted: &BTreeSet<WorkerIndex>,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+) -> Duration {
     let Some(started_at) = started_at else { return Duration::ZERO };
-    let mut ran_for = evidence.workers.iter().filter(|w| w.resumed_at.is_some()).map(|w| w.ran_for_micros);
+    let counted = evidence.workers.iter().filter(|w| w.resumed_at.is_some() && !accepted.contains(&w.index));
+    let mut ran_for = counted.map(|w| w.ran_for_micros);
     if let Some(longest) = ran_for.try_fold(0, |longest, ran_for| Some(ran_for?.max(longest))) {
         return Duration::from_micros(longest);
     }

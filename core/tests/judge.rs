@@ -323,3 +323,22 @@ fn the_duration_of_a_lost_worker_goes_to_its_last_sample() {
     assert_eq!(case.judge().duration_ms.to_bits(), 20_000_f64.to_bits());
     assert_eq!(case.lost(1).judge().duration_ms.to_bits(), 60_000_f64.to_bits());
 }
+
+#[test]
+fn a_loss_that_is_accepted_is_no_doubt_and_distorts_no_rate() {
+    let verdict = Case::new()
+        .lost(2)
+        .with(|case| {
+            case.run.plan.min_workers = 2;
+            case.workers[0].set_up = true;
+            case.run.teardown_begun = Some(WorkerIndex(0));
+            for worker in &mut case.workers {
+                worker.ran_for_micros = Some(60_000_000);
+            }
+            case.workers[2].ran_for_micros = None;
+        })
+        .judge();
+    assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Passed, 0), "{:?}", verdict.reasons);
+    assert_eq!(verdict.reasons.iter().map(|r| r.code).collect::<Vec<_>>(), [ReasonCode::LossAccepted]);
+    assert!((verdict.duration_ms - 60_000.0).abs() < 1e-9, "{}", verdict.duration_ms);
+}

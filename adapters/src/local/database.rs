@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
 
-/// The format of the tables, in the file's `user_version`.
-const FORMAT: i32 = 1;
+/// The format of the tables and of the records in them, in the file's `user_version`.
+const FORMAT: i32 = 2;
 
 /// Marks the file as a ledger of ours, in its `application_id`: `LLrn`.
 const MARK: i32 = 0x4c4c_726e;
@@ -45,6 +45,11 @@ pub(super) enum FileError {
          in another folder"
     )]
     Newer { path: String, found: i32 },
+    #[error(
+        "{path} was written by an older lambdaload (format {found}; this one knows {FORMAT}): keep runs in another \
+         folder, or move it away"
+    )]
+    Older { path: String, found: i32 },
 }
 
 /// Opens the file, makes it if it is not there, and refuses what is no ledger of ours.
@@ -78,6 +83,7 @@ fn is_new(connection: &Connection, path: &Path) -> Result<bool, FileError> {
     let table = connection.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(())).optional();
     match (number("application_id")?, number("user_version")?, table.map_err(failed)?) {
         (MARK, FORMAT, _) => Ok(false),
+        (MARK, found, _) if found < FORMAT => Err(FileError::Older { path: shown(path), found }),
         (MARK, found, _) => Err(FileError::Newer { path: shown(path), found }),
         (0, 0, None) => Ok(true),
         _ => Err(FileError::Foreign { path: shown(path) }),
@@ -115,13 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_ledger_is_left_alone() {
+    fn a_ledger_of_another_format_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
         connect(&path).unwrap();
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-        let message = refusal(&path);
-        assert!(message.contains("newer lambdaload (format 2; this one knows 1)"), "{message}");
+        for (format, words) in [(3, "newer lambdaload (format 3;"), (1, "older lambdaload (format 1;")] {
+            Connection::open(&path).unwrap().pragma_update(None, "user_version", format).unwrap();
+            let message = refusal(&path);
+            assert!(message.contains(&format!("{words} this one knows 2)")), "{message}");
+        }
     }
 
     #[test]

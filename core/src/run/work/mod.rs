@@ -22,6 +22,7 @@ use futures::{
 };
 
 use crate::{
+    ids::WorkerIndex,
     lifecycle::{Abort, AbortCause, Phase},
     plan::{Deadlines, Plan},
     ports::{
@@ -77,7 +78,7 @@ pub enum WorkError {
         /// Workers that the run has.
         planned: u32,
         /// The worker.
-        index: crate::ids::WorkerIndex,
+        index: WorkerIndex,
     },
 }
 
@@ -176,6 +177,8 @@ async fn run_k6(shared: &Shared<'_>, segment: Option<Segment>) -> Result<(), Fai
         let index = lock(&shared.record).index;
         let rps = shared.plan(|plan| plan.worker_rps(index));
         let run = lock(&shared.run).id.clone();
+        // The substitute stands for the first worker.
+        let index = if shared.is_substitute { WorkerIndex::FIRST } else { index };
         let env = shared.plan(|plan| variables::of_worker(&run, index, plan));
         let spec = GeneratorSpec { archive, segment, linger: shared.linger, rps, env, secrets };
         shared.ports.generator.start(spec).await.map_err(|error| start_failure(&error))
