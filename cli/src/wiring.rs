@@ -18,6 +18,7 @@ use lambdaload_core::{
     run::{Ports, WatchPorts, work::WorkPorts},
     secrets::Secrets,
 };
+use ulid::Ulid;
 
 use crate::{error::Failure, printer::Printer};
 
@@ -58,7 +59,8 @@ pub(crate) async fn work_ports(dir: &Path, k6: &Path, printer: &Printer) -> Resu
     let WatchPorts { clock, store, ledger } = shared(dir).await?;
     let talk = printer.clone();
     let generator = K6::new(k6).with_listener(Arc::new(move |message| talk.talk(&message.to_string())));
-    Ok(WorkPorts { clock, store, ledger, generator: Arc::new(generator), secrets })
+    let claimant = Ulid::generate().to_string();
+    Ok(WorkPorts { clock, store, ledger, generator: Arc::new(generator), secrets, claimant })
 }
 
 /// Secrets on their way from this process to its workers; nothing if there are none.

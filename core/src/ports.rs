@@ -110,7 +110,8 @@ pub trait Ledger: Send + Sync {
     /// Records a worker that begins. Of any number that claim one segment one gets it, the others
     /// [`LedgerError::AlreadyExists`] and must leave.
     async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError>;
-    /// Replaces the record of a worker that was claimed with the same attempt; otherwise [`LedgerError::Conflict`].
+    /// Replaces the record of a worker that was claimed with the same attempt; otherwise [`LedgerError::Conflict`]. A
+    /// record with an older beat than the stored one comes late and changes nothing.
     async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError>;
     /// The records of all workers that were claimed, in any order.
     async fn workers(&self, run: &RunId) -> Result<Vec<WorkerRecord>, LedgerError>;

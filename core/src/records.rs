@@ -76,6 +76,8 @@ pub struct WorkerRecord {
     pub index: WorkerIndex,
     /// Its attempt.
     pub attempt: Attempt,
+    /// Which process has claimed it; see [`crate::run::work::WorkPorts::claimant`].
+    pub claimant: String,
     /// Where it is.
     pub phase: WorkerPhase,
     /// Grows by one with every renewal of the lease; the aggregator compares it with what it saw before.
@@ -183,6 +185,7 @@ impl WorkerRecord {
             run,
             index,
             attempt,
+            claimant: String::new(),
             phase: WorkerPhase::Claimed,
             beat: 0,
             set_up: false,

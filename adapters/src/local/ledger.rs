@@ -175,9 +175,11 @@ impl Ledger for SqliteLedger {
     async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
         let worker = worker.clone();
         self.write("changing a worker", move |ledger| {
-            let sql = "UPDATE workers SET record = ?4 WHERE run = ?1 AND worker = ?2 AND attempt = ?3";
+            let sql = "UPDATE workers SET record = CASE WHEN json_extract(record, '$.beat') <= ?5 THEN ?4 ELSE record END \
+                       WHERE run = ?1 AND worker = ?2 AND attempt = ?3";
             let json = ledger.json(&worker)?;
-            match ledger.execute(sql, params![worker.run.as_str(), worker.index.0, worker.attempt.0, json])? {
+            let values = params![worker.run.as_str(), worker.index.0, worker.attempt.0, json, worker.beat];
+            match ledger.execute(sql, values)? {
                 0 => Err(LedgerError::Conflict(name(&worker))),
                 _ => Ok(()),
             }

@@ -135,6 +135,7 @@ async fn workers(ledger: &dyn Ledger) {
     let ready = WorkerRecord { phase: WorkerPhase::Ready, beat: 7, skew_micros: Some(-1), ..claim(0, winner + 1) };
     ok(ledger.replace_worker(&ready)).await;
     ok(ledger.replace_worker(&ready)).await;
+    ok(ledger.replace_worker(&WorkerRecord { beat: 6, ..claim(0, winner + 1) })).await;
     let other = ledger.replace_worker(&claim(0, winner + 2)).await;
     assert!(matches!(other, Err(LedgerError::Conflict(_))), "{other:?}");
 

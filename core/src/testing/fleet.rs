@@ -107,6 +107,8 @@ impl VirtualFleet {
 
     fn begin(&self, task: &WorkerTask, after: Duration) {
         let Some(ports) = self.ports.get(&task.index).cloned() else { return };
+        // Each launch is a process of its own.
+        let ports = WorkPorts { claimant: format!("process {}", self.lock().tasks.len()), ..ports };
         let (time, task, index) = (self.time.clone(), task.clone(), task.index);
         let state = Arc::clone(&self.state);
         let running = self.time.spawn(async move {

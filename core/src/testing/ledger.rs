@@ -115,6 +115,9 @@ impl Ledger for MemoryLedger {
         let key = (worker.run.clone(), worker.index);
         let before = state.workers.get(&key).filter(|claimed| claimed.attempt == worker.attempt).cloned();
         let before = before.ok_or_else(|| LedgerError::Conflict(worker.index.to_string()))?;
+        if worker.beat < before.beat {
+            return Ok(());
+        }
         state.workers.insert(key.clone(), worker.clone());
         if self.stale {
             state.workers_before.insert(key, Some(before));

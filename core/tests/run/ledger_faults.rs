@@ -5,6 +5,7 @@ use lambdaload_core::{
     records::FailureKind,
     testing::{
         faulty::{Fault, When},
+        fleet::Launch,
         generator::Event,
     },
     verdict::{Outcome, ReasonCode, Verdict},
@@ -12,7 +13,7 @@ use lambdaload_core::{
 
 use crate::{
     scene::{Scene, codes},
-    script::{Test, seconds},
+    script::{Test, seconds, worker},
     usual::HOLDS,
 };
 
@@ -178,12 +179,22 @@ fn a_worker_that_cannot_read_the_run_stops_its_own_k6_and_the_run_does_not_pass(
 }
 
 #[test]
-fn a_worker_whose_claim_has_no_answer_leaves_and_the_run_does_not_pass() {
+fn a_worker_whose_claim_has_no_answer_knows_its_own() {
     test().play(async |scene| {
-        // It cannot know whether the segment is its own; two k6 on one segment would be worse.
         scene.faults_of(2).ledger.add("claim_worker", "", When::Nth(1), Fault::AnswerIsLost);
         let verdict = scene.verdict().await;
-        assert_eq!((verdict.outcome, codes(&verdict)), (Outcome::Invalid, vec![ReasonCode::WorkerLost]));
-        assert_eq!(scene.whose(&Event::Resumed), [0; 0]);
+        passed(&verdict);
+        assert_eq!(scene.whose(&Event::Resumed).len(), 4);
+    });
+}
+
+#[test]
+fn a_worker_whose_claim_has_no_answer_leaves_a_segment_that_somebody_else_has() {
+    let mut test = test();
+    test.launches.push((worker(2), Launch::Twice(seconds(0))));
+    test.play(async |scene| {
+        scene.faults_of(2).ledger.add("claim_worker", "", When::Nth(2), Fault::AnswerIsLost);
+        passed(&scene.verdict().await);
+        assert_eq!(scene.whose(&Event::Started).len(), 4);
     });
 }

@@ -103,6 +103,7 @@ impl Scene {
                 store: faulty_store(faults),
                 ledger: faulty_ledger(faults),
                 generator: Arc::new(k6.on(clock)),
+                claimant: String::new(),
                 secrets: Secrets::default(),
             };
             (*index, ports)

@@ -50,6 +50,8 @@ pub struct WorkPorts {
     pub generator: Arc<dyn LoadGenerator>,
     /// What the worker was told beside its task; those that the plan names must be among them.
     pub secrets: Secrets,
+    /// A name that no other process has: a worker whose claim was answered with silence knows its own by it.
+    pub claimant: String,
 }
 
 /// What a worker did.
@@ -103,13 +105,10 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     if is_late {
         return Ok(Worked::Late);
     }
-    let record = WorkerRecord::claim(task.run.clone(), task.index, task.attempt);
-    match persist(clock, PATIENCE, || ports.ledger.claim_worker(&record)).await {
-        Ok(()) => {}
-        // Perhaps it is our own claim, whose answer was lost. Nobody can tell, and two k6 on one segment are worse than
-        // none.
-        Err(LedgerError::AlreadyExists(_)) => return Ok(Worked::Duplicate),
-        Err(error) => return Err(error.into()),
+    let claimant = ports.claimant.clone();
+    let record = WorkerRecord { claimant, ..WorkerRecord::claim(task.run.clone(), task.index, task.attempt) };
+    if !claim(ports, &record).await? {
+        return Ok(Worked::Duplicate);
     }
     let shared = Shared {
         ports,
@@ -137,6 +136,23 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         Either::Right((refusal, _)) => return Err(refusal.into()),
     }
     Ok(Worked::Closed)
+}
+
+/// Whether the worker has its segment now, or nobody else can have it.
+async fn claim(ports: &WorkPorts, record: &WorkerRecord) -> Result<bool, LedgerError> {
+    let clock = &*ports.clock;
+    match persist(clock, PATIENCE, || ports.ledger.claim_worker(record)).await {
+        Ok(()) => Ok(true),
+        // Perhaps it is our own claim, whose answer was lost.
+        Err(LedgerError::AlreadyExists(_)) => {
+            let claimed = persist(clock, PATIENCE, || ports.ledger.workers(&record.run)).await?;
+            let is_own = |w: &WorkerRecord| {
+                (w.index, w.attempt, &w.claimant) == (record.index, record.attempt, &record.claimant)
+            };
+            Ok(claimed.iter().any(is_own))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Runs k6 on the segment, if there is one, with all duties beside it, until k6 has ended; returns what went wrong.
