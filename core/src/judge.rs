@@ -19,7 +19,7 @@ use crate::{
     ids::WorkerIndex,
     judge::doubts::{accepted_losses, doubts, is_doubt},
     k6::exit::{ProcessExit, code},
-    lifecycle::{AbortCause, Phase, RunState},
+    lifecycle::{Abort, AbortCause, Phase, RunState},
     losses::borne,
     number::Number,
     plan::{Plan, words},
@@ -145,8 +145,9 @@ pub fn threshold_results(
 /// The workers whose loss `--min-workers` accepts. The measurement is then believed without them, and the verdict says so.
 fn accepted(evidence: &Evidence<'_>) -> BTreeSet<WorkerIndex> {
     let run = evidence.run;
-    // A run that was stopped for one of them is not whole, whoever is accepted.
-    if run.state.abort.as_ref().is_some_and(|a| matches!(a.cause, AbortCause::System | AbortCause::Deadline)) {
+    // A run that was stopped for what a worker did or suffered is not whole, whoever is accepted.
+    let is_stopped = |abort: &Abort| !matches!(abort.cause, AbortCause::User | AbortCause::Threshold);
+    if run.state.abort.as_ref().is_some_and(is_stopped) {
         return BTreeSet::new();
     }
     let plan = &run.plan;

@@ -1,6 +1,6 @@
 //! What the ledger keeps: a record per run and a record per worker.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,9 @@ pub struct RunRecord {
     pub teardown_by: Option<WorkerIndex>,
     /// Who has begun to run `teardown()`. Of all who might, the one that could write its name here does.
     pub teardown_begun: Option<WorkerIndex>,
-    /// Workers that the run goes on without, because `--min-workers` bears their loss. They leave when they see it.
-    pub left_out: BTreeSet<WorkerIndex>,
+    /// Workers that the run goes on without, because `--min-workers` bears their loss, and what became of them, for
+    /// people. They leave when they see it.
+    pub left_out: BTreeMap<WorkerIndex, String>,
     /// Changes as long as the aggregator lives. Workers compare it with what they saw before, never with a clock.
     pub aggregator_beat: u64,
     /// How many VUs somebody wants of the scenario that can be controlled; none if nobody has said so yet.
@@ -171,7 +172,7 @@ impl RunRecord {
             start_at: None,
             teardown_by: None,
             teardown_begun: None,
-            left_out: BTreeSet::new(),
+            left_out: BTreeMap::new(),
             scale: None,
             aggregator_beat: 0,
         }

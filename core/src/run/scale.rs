@@ -140,7 +140,7 @@ async fn followed(ports: &WatchPorts, mut run: RunRecord, wish: Scale) -> Result
         let late: Vec<(WorkerIndex, Option<String>)> = run
             .plan
             .worker_indices()
-            .filter(|index| !run.left_out.contains(index))
+            .filter(|index| !run.left_out.contains_key(index))
             .filter_map(|index| match workers.iter().find(|worker| worker.index == index) {
                 Some(worker) => Some((index, late_of(worker)?)),
                 None => Some((index, None)),

@@ -234,8 +234,8 @@ proptest! {
             let killed = verdict.abort.as_ref().is_some_and(|abort| abort.at_once);
             if verdict.outcome != Outcome::Invalid && !killed && !left_alone {
                 let last = |is_it: fn(&Event) -> bool| {
-                    let counted = scene.when(is_it).into_iter().filter(|(_, number)| !accepted.contains(number));
-                    counted.map(|(at, _)| at).max()
+                    let of_segments = scene.when(is_it).into_iter().filter(|(_, number)| *number <= WORKERS);
+                    of_segments.filter(|(_, number)| !accepted.contains(number)).map(|(at, _)| at).max()
                 };
                 let torn_down_at = scene.when(|e| matches!(e, Event::Teardown)).first().map(|(at, _)| *at);
                 prop_assert!(torn_down_at.is_some() && torn_down_at >= last(|e| matches!(e, Event::IterationsEnded)));

@@ -167,6 +167,22 @@ fn a_later_aggregator_knows_who_was_left_out() {
         scene.time.sleep(seconds(2)).await;
         let verdict = scene.aggregator().outcome().await.expect("a verdict");
         passed_without(&verdict, 2);
+        assert!(verdict.reasons[0].message.contains("it was not ready 60 s after its launch"), "{:?}", verdict.reasons);
         assert!(scene.time.elapsed() < seconds(90), "{:?}", scene.time.elapsed());
+    });
+}
+
+#[test]
+fn a_script_that_aborted_is_not_accepted_as_a_loss_though_its_worker_was_left_alone() {
+    let test = Test { thresholds: "{}", min_workers: Some(1), ..Test::of(3) };
+    let test = (2..=3).fold(test, |test, number| test.with(number, |k6| k6.lasts = seconds(11)));
+    test.with(1, |k6| (k6.lasts, k6.end) = (seconds(11), ScriptEnd::Abort)).play(async |scene| {
+        scene.start().await;
+        let first = scene.aggregator();
+        scene.at(seconds(2)).await;
+        first.task.cancel();
+        scene.at(seconds(32)).await;
+        let verdict = scene.aggregator().outcome().await.expect("a verdict");
+        assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 108), "{:?}", verdict.reasons);
     });
 }

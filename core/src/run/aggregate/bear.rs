@@ -1,6 +1,6 @@
 //! Workers that are gone: what the run bears, and what it stops for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::{
     ids::WorkerIndex,
@@ -13,13 +13,16 @@ use crate::{
 
 impl Conductor<'_> {
     /// Stops the run if workers are gone that it does not bear to lose: what the others would still measure could not be
-    /// believed. Otherwise returns those that it goes on without, who are told to leave if they can still hear.
-    pub(super) async fn bear_losses(&mut self) -> Option<BTreeSet<WorkerIndex>> {
+    /// believed. Otherwise returns those that it goes on without, and what became of them; they are told to leave if they
+    /// can still hear.
+    pub(super) async fn bear_losses(&mut self) -> Option<BTreeMap<WorkerIndex, String>> {
         if self.run.state.abort.is_some() || self.run.state.phase >= Phase::Finishing {
             return None;
         }
-        let without = match borne(&self.run.plan, &self.fallen(), self.is_set_up()) {
-            Ok(without) => without,
+        let fallen = self.fallen();
+        let without: BTreeMap<WorkerIndex, String> = match borne(&self.run.plan, &fallen, self.is_set_up()) {
+            // The first cause of each.
+            Ok(_) => fallen.iter().rev().map(|(index, failure)| (*index, failure.message.clone())).collect(),
             Err((index, failure)) => {
                 let message = format!("{index}: {}", failure.message);
                 let abort = Abort { cause: cause_of(failure), message, at_once: false };
@@ -27,9 +30,12 @@ impl Conductor<'_> {
                 return None;
             }
         };
-        if self.run.state.phase == Phase::Running && !without.is_subset(&self.run.left_out) {
+        let is_new = |index: &WorkerIndex| !self.run.left_out.contains_key(index);
+        if self.run.state.phase == Phase::Running && without.keys().any(is_new) {
             self.update(|run| {
-                run.left_out.extend(&without);
+                for (index, message) in &without {
+                    run.left_out.entry(*index).or_insert_with(|| message.clone());
+                }
                 Ok(true)
             })
             .await;

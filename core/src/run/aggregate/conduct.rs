@@ -1,6 +1,6 @@
 //! The beat of a run: what is looked at, and what follows.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     ids::WorkerIndex,
@@ -89,14 +89,14 @@ impl Conductor<'_> {
     }
 
     /// Sets T0 for all workers but those that the run goes on without.
-    async fn start_workers(&mut self, without: BTreeSet<WorkerIndex>) {
+    async fn start_workers(&mut self, without: BTreeMap<WorkerIndex, String>) {
         let start_at = self.ports.clock.now().plus(self.run.plan.pace.start_lead);
         self.update(|run| {
             run.state = run.state.next(RunEvent::Started)?;
             // Written once: a second aggregator keeps what the first has set.
             if run.start_at.is_none() {
                 run.start_at = Some(start_at);
-                run.left_out.extend(&without);
+                run.left_out.extend(without.clone());
             }
             Ok(true)
         })

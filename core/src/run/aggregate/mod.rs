@@ -159,9 +159,9 @@ impl<'a> Conductor<'a> {
             self.workers.insert(record.index, SeenWorker { record: latest, beat_at });
         }
         // Another aggregator may have decided so.
-        let left_out: Vec<WorkerIndex> =
-            self.open_workers().filter(|index| self.run.left_out.contains(index)).collect();
-        left_out.into_iter().for_each(|index| self.lose(index, "the run went on without it".to_owned()));
+        let left_out: Vec<_> =
+            self.open_workers().filter_map(|index| Some((index, self.run.left_out.get(&index)?.clone()))).collect();
+        left_out.into_iter().for_each(|(index, message)| self.lose(index, message));
         // A list may be older than a worker's last word, but not twice.
         let gone_before = std::mem::replace(&mut self.gone, gone.iter().map(|loss| loss.index).collect());
         for loss in gone.into_iter().filter(|loss| gone_before.contains(&loss.index)) {

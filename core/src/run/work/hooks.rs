@@ -119,7 +119,7 @@ async fn begin_teardown(shared: &Shared<'_>) -> Result<bool, Failure> {
     };
     let begin = || {
         update_run(&*shared.ports.ledger, &id, |run| {
-            let is_mine = run.teardown_by.is_none_or(|by| by == me) && !run.left_out.contains(&me);
+            let is_mine = run.teardown_by.is_none_or(|by| by == me) && !run.left_out.contains_key(&me);
             let begins = run.teardown_begun.is_none() && is_mine;
             if begins {
                 run.teardown_begun = Some(me);

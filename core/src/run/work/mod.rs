@@ -161,6 +161,7 @@ async fn run_segment(shared: &Shared<'_>, segment: Option<Segment>) -> Option<Fa
     let kept = keep::keep(shared);
     futures::pin_mut!(body, kept);
     match future::select(body, kept).await {
+        Either::Left((Err(failure), _)) if failure.kind == FailureKind::ScriptAborted => Some(failure),
         // What it gave up before has made it end as it did.
         Either::Left((outcome, _)) => lock(&shared.given_up).take().or(outcome.err()),
         Either::Right((failure, body)) => {
@@ -301,7 +302,7 @@ impl Shared<'_> {
     /// Whether the run goes on without this worker.
     fn is_left_out(&self) -> bool {
         let index = lock(&self.record).index;
-        lock(&self.run).left_out.contains(&index)
+        lock(&self.run).left_out.contains_key(&index)
     }
 
     fn told_to_stop(&self) -> Option<Abort> {
