@@ -55,6 +55,13 @@ pub struct Evidence<'a> {
     pub lambdaload_version: &'a str,
 }
 
+impl Evidence<'_> {
+    /// Whether `setup()` has run.
+    fn is_set_up(&self) -> bool {
+        self.workers.iter().any(|w| w.index.is_first() && w.set_up)
+    }
+}
+
 /// Judges a run.
 pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let Evidence { run, aggregate, .. } = evidence;
@@ -159,8 +166,7 @@ fn accepted(evidence: &Evidence<'_>) -> BTreeSet<WorkerIndex> {
         .chain(lost)
         .filter(|(index, _)| *index != plan.substitute())
         .collect();
-    let is_set_up = evidence.workers.iter().any(|w| w.index.is_first() && w.set_up);
-    borne(plan, &fallen, is_set_up).unwrap_or_default()
+    borne(plan, &fallen, evidence.is_set_up()).map(|without| without.into_keys().collect()).unwrap_or_default()
 }
 
 /// Whether a failure is an exception in the script.

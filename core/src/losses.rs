@@ -1,6 +1,6 @@
 //! Which losses of workers a run bears: by default none, with `--min-workers` some.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::{
     ids::WorkerIndex,
@@ -9,7 +9,8 @@ use crate::{
     records::{Failure, FailureKind},
 };
 
-/// The workers that the run does without, if it bears that; otherwise the failure that it does not bear.
+/// The workers that the run does without, each with its first failure, if it bears that; otherwise the failure that it
+/// does not bear.
 ///
 /// `fallen` are workers that do no part of the work (any more), the first root cause first. What the script itself did is never
 /// borne, because it would do the same on every worker. The first worker is borne only if it has run `setup()`.
@@ -17,14 +18,15 @@ pub(crate) fn borne<'a>(
     plan: &Plan,
     fallen: &[(WorkerIndex, &'a Failure)],
     is_set_up: bool,
-) -> Result<BTreeSet<WorkerIndex>, (WorkerIndex, &'a Failure)> {
+) -> Result<BTreeMap<WorkerIndex, &'a Failure>, (WorkerIndex, &'a Failure)> {
     let never_borne = fallen.iter().find(|(index, f)| is_by_script(f) || (index.is_first() && !is_set_up));
     if let Some(first) = never_borne {
         return Err(*first);
     }
-    let without: BTreeSet<WorkerIndex> = fallen.iter().map(|(index, _)| *index).collect();
+    // The first of each stays.
+    let without: BTreeMap<WorkerIndex, &Failure> = fallen.iter().rev().copied().collect();
     match fallen.first() {
-        Some(first) if without.len() > (plan.workers - plan.min_workers) as usize => Err(*first),
+        Some(first) if without.len() > plan.workers.saturating_sub(plan.min_workers) as usize => Err(*first),
         _ => Ok(without),
     }
 }
@@ -53,7 +55,7 @@ mod tests {
         let plan = Plan { min_workers, ..run.plan };
         let fallen: Vec<_> = fallen.iter().map(|(index, failure)| (WorkerIndex(*index), *failure)).collect();
         let borne = borne(&plan, &fallen, is_set_up);
-        borne.map(|set| set.into_iter().map(|index| index.0).collect()).map_err(|(index, _)| index.0)
+        borne.map(|without| without.into_keys().map(|index| index.0).collect()).map_err(|(index, _)| index.0)
     }
 
     #[test]
@@ -64,6 +66,16 @@ mod tests {
         assert_eq!(weigh(2, &[(2, &lost)], true), Ok(vec![2]));
         assert_eq!(weigh(2, &[(2, &lost), (1, &lost)], true), Err(2), "the first cause is named");
         assert_eq!(weigh(1, &[(2, &lost), (1, &lost)], true), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_worker_has_its_first_failure() {
+        let run = sample_run(&RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id"));
+        let plan = Plan { min_workers: 1, ..run.plan };
+        let (first, later) = (failure(FailureKind::K6Failed, None), failure(FailureKind::Lost, None));
+        let fallen = [(WorkerIndex(2), &first), (WorkerIndex(2), &later)];
+        let without = borne(&plan, &fallen, true).expect("borne");
+        assert_eq!(without.into_values().map(|failure| failure.kind).collect::<Vec<_>>(), [FailureKind::K6Failed]);
     }
 
     #[test]

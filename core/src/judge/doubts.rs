@@ -164,8 +164,7 @@ pub(crate) fn teardown_is_due(run: &RunRecord, is_set_up: bool) -> bool {
 }
 
 fn teardown_missing(evidence: &Evidence<'_>) -> Option<Reason> {
-    let is_set_up = evidence.workers.iter().any(|w| w.index.is_first() && w.set_up);
-    teardown_is_due(evidence.run, is_set_up).then(|| {
+    teardown_is_due(evidence.run, evidence.is_set_up()).then(|| {
         let message = "setup() was run and teardown() was not".to_owned();
         let next_step = "clean up by hand what setup() made, and run the test again";
         reason(ReasonCode::TeardownMissing, message, Some(next_step))

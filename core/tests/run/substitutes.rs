@@ -2,7 +2,7 @@
 
 use lambdaload_core::{
     number::Number,
-    ports::Ledger,
+    ports::{Ledger, Printed},
     testing::{
         faulty::{Fault, When},
         fleet::Launch,
@@ -75,6 +75,16 @@ fn what_was_not_set_up_is_not_torn_down() {
     test().with(1, |k6| k6.setup = Hook::Returns(seconds(20), DATA.into())).play(async |scene| {
         assert_eq!(lose_first(scene, 6).await.outcome, Outcome::Invalid);
         assert_eq!(scene.whose(&Event::Teardown), [0; 0]);
+    });
+}
+
+#[test]
+fn a_script_without_teardown_needs_no_substitute() {
+    // This one only has a handleSummary().
+    Test { handle_summary: Some((seconds(1), Printed::default())), ..test() }.play(async |scene| {
+        let verdict = lose_first(scene, 6).await;
+        assert_eq!(codes(&verdict), [ReasonCode::WorkerLost]);
+        assert!(!scene.whose(&Event::Started).contains(&SUBSTITUTE));
     });
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use lambdaload_tests::{
-    cli::{Folder, Said, descendants, is_alive, wait_for},
+    cli::{Folder, Running, Said, descendants, is_alive, wait_for},
     fixture, k6_binary,
     target::Target,
 };
@@ -201,4 +201,71 @@ fn one_that_takes_too_long_for_a_person_is_cut_short() {
     assert!(said.stderr.contains("stopped by Ctrl-C or a signal"), "{said:#?}");
     assert!(said.stdout.contains("█ TOTAL RESULTS") && said.stdout.contains("█ VERDICT"), "{said:#?}");
     wait_for("its k6 to end", || k6.iter().all(|(pid, _)| !is_alive(*pid)).then_some(()));
+}
+
+/// Without a summary k6 calls it not at all.
+#[test]
+fn it_is_not_called_when_the_summary_is_off() {
+    let folder = Folder::new();
+    folder.write("script.js", script("return { 'called.txt': 'yes', stdout: 'called' };"));
+    let said = run(&folder, &["script.js", "--summary-mode", "disabled"]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.stdout.contains("█ VERDICT") && !said.stdout.contains("called"), "{}", said.stdout);
+    assert!(!folder.path().join("out/called.txt").exists());
+}
+
+#[test]
+fn it_gets_the_machine_readable_shape_if_that_is_asked_for() {
+    let folder = Folder::new();
+    folder.write("script.js", script("return { 'data.json': JSON.stringify(data) };"));
+    let said = run(&folder, &["script.js", "--new-machine-readable-summary"]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    let data: Value = serde_json::from_str(&folder.read("out/data.json")).expect("JSON");
+    let keys: Vec<&String> = data.as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["config", "metadata", "results", "version"]);
+    assert_eq!(data["config"]["script"], folder.read("script.js"));
+    let year_and_month = data["metadata"]["generated_at"].as_str().and_then(|at| at.get(..8));
+    assert!(year_and_month.is_some_and(|at| at.starts_with("20") && at.ends_with('-')), "{}", data["metadata"]);
+    let metrics = data["results"]["metrics"].as_array().expect("metrics");
+    let iterations = metrics.iter().find(|metric| metric["name"] == "iterations").expect("iterations");
+    assert_eq!(iterations["values"]["count"], 1);
+}
+
+/// It is given secrets and the run's id, and what it returns shows no secret.
+#[test]
+fn it_can_use_secrets_and_cannot_tell_them() {
+    let (folder, target) = (Folder::new(), Target::start());
+    folder.write(
+        "script.js",
+        "import http from 'k6/http'; import secrets from 'k6/secrets';
+        export default function () {}
+        export async function handleSummary() {
+            const [token, run] = [__ENV.TOKEN, __ENV.LAMBDALOAD_RUN_ID];
+            http.get(`${__ENV.TARGET}/headers`, { headers: { token, other: await secrets.get('TOKEN'), run } });
+            return { stdout: `sent ${token}`, 'note.txt': `by ${token}` };
+        }",
+    );
+    let address = format!("TARGET={}", target.url());
+    let mut command = folder.command(&[
+        "run",
+        "script.js",
+        "--out-dir",
+        "out",
+        "--secret",
+        "TOKEN",
+        "-e",
+        &address,
+        "--workers",
+        "2",
+    ]);
+    command.env("TOKEN", "hunter2-hunter3");
+    let said = Running::start(command).wait();
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    let [headers] = &target.headers()[..] else { panic!("one request: {:?}", target.headers()) };
+    assert_eq!((headers["token"].as_str(), headers["other"].as_str()), ("hunter2-hunter3", "hunter2-hunter3"));
+    assert_eq!(Some(headers["run"].as_str()), folder.verdict()["run"].as_str());
+    assert!(said.stdout.starts_with("sent ***"), "{}", said.stdout);
+    assert_eq!(folder.read("out/note.txt"), "by ***");
+    let again = folder.run(&["runs", "latest"]);
+    assert!(again.stdout.starts_with("sent ***"), "{}", again.stdout);
 }

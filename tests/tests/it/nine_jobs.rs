@@ -18,7 +18,10 @@ import { sleep } from 'k6';
 export const options = { scenarios: { all: { executor: 'constant-vus', vus: 6, duration: __ENV.DURATION, gracefulStop: '1s' } } };
 export function setup() { http.get(`${__ENV.TARGET}/setup`); return { token: 'of setup' }; }
 export default function () { http.get(`${__ENV.TARGET}/work`); sleep(0.05); }
-export function teardown(data) { http.get(`${__ENV.TARGET}/teardown/${data.token.replace(' ', '-')}`); }
+export function teardown(data) {
+  http.get(`${__ENV.TARGET}/teardown/${data.token.replace(' ', '-')}`);
+  http.get(`${__ENV.TARGET}/as/${__ENV.LAMBDALOAD_WORKER}`);
+}
 ";
 
 fn start(folder: &Folder, target: &Target, duration: &str, more: &[&str]) -> Running {
@@ -207,6 +210,7 @@ fn job_8_teardown_once_by_another_k6_if_the_first_worker_is_gone() {
     let reasons = folder.verdict()["reasons"].to_string();
     assert!(reasons.contains("worker 1 was lost while it ran"), "{reasons}");
     assert!(reasons.contains("another k6 ran teardown()"), "{reasons}");
+    assert_eq!(count(&target, "/as/1"), 1, "it stands for the first worker: {:?}", target.requests());
     assert_eq!((count(&target, "/setup"), count(&target, "/teardown/of-setup")), (1, 1));
 }
 

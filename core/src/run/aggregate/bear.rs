@@ -19,10 +19,8 @@ impl Conductor<'_> {
         if self.run.state.abort.is_some() || self.run.state.phase >= Phase::Finishing {
             return None;
         }
-        let fallen = self.fallen();
-        let without: BTreeMap<WorkerIndex, String> = match borne(&self.run.plan, &fallen, self.is_set_up()) {
-            // The first cause of each.
-            Ok(_) => fallen.iter().rev().map(|(index, failure)| (*index, failure.message.clone())).collect(),
+        let without: BTreeMap<WorkerIndex, String> = match borne(&self.run.plan, &self.fallen(), self.is_set_up()) {
+            Ok(without) => without.into_iter().map(|(index, failure)| (index, failure.message.clone())).collect(),
             Err((index, failure)) => {
                 let message = format!("{index}: {}", failure.message);
                 let abort = Abort { cause: cause_of(failure), message, at_once: false };
