@@ -25,6 +25,7 @@ pub mod secrets;
 pub mod segment;
 pub mod selector;
 pub mod series;
+pub mod slots;
 pub mod stats;
 pub mod sum;
 pub mod summary;

@@ -13,6 +13,7 @@ use crate::{
     records::{RunRecord, WorkerRecord},
     secrets::Secrets,
     segment::Segment,
+    slots::Slots,
     verdict::Verdict,
 };
 
@@ -121,6 +122,49 @@ pub trait Ledger: Send + Sync {
     async fn verdict(&self, run: &RunId) -> Result<Option<Verdict>, LedgerError>;
     /// The latest runs, latest first, at most `limit`.
     async fn latest_runs(&self, limit: usize) -> Result<Vec<RunSummary>, LedgerError>;
+}
+
+/// The one book of slots of a deployment.
+#[async_trait]
+pub trait SlotBook: Send + Sync {
+    /// The book as it is now; [`Slots::default`] if nothing was ever written.
+    async fn slots(&self) -> Result<Slots, LedgerError>;
+    /// Replaces the book if the stored version is `slots.version`, and stores it as `slots.version + 1`, which is
+    /// returned; otherwise [`LedgerError::Conflict`], and nothing has changed.
+    async fn replace_slots(&self, slots: &Slots) -> Result<Slots, LedgerError>;
+}
+
+/// What an aggregator is told when it is called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggregatorTask {
+    /// The run.
+    pub run: RunId,
+    /// How many aggregators of this run were called before.
+    pub succession: u32,
+}
+
+/// One of the other functions could not be called.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {cause}")]
+pub struct CallError {
+    /// What was tried.
+    pub operation: &'static str,
+    /// What the service said.
+    #[source]
+    pub cause: Cause,
+}
+
+/// The other functions of a deployment. A call is accepted, not answered: what was called may come late, twice, or not at
+/// all, and says so itself in the ledger.
+#[async_trait]
+pub trait Functions: Send + Sync {
+    /// Calls an aggregator.
+    async fn aggregate(&self, task: &AggregatorTask) -> Result<(), CallError>;
+    /// Calls the launcher for a run that has waited and has room now.
+    async fn launch(&self, run: &RunId) -> Result<(), CallError>;
+    /// Has the reaper look at a run at some moment, to about a minute. `name` tells one appointment of a run from another;
+    /// making one again leaves it as it is.
+    async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError>;
 }
 
 /// Where a worker begins: all it needs to be told; the rest is in ledger and store.

@@ -7,6 +7,7 @@
 
 pub mod abort;
 pub mod aggregate;
+pub mod launch;
 pub mod prepare;
 pub mod reap;
 pub mod scale;

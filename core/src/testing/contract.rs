@@ -13,8 +13,9 @@ use crate::{
     k6::{options::Options, version::K6Version},
     lifecycle::RunEvent,
     plan::{Machine, Plan, Request, Workers},
-    ports::{Ledger, LedgerError, ObjectStore, StoreError, Timestamp},
+    ports::{Ledger, LedgerError, ObjectStore, SlotBook, StoreError, Timestamp},
     records::{RunRecord, WorkerPhase, WorkerRecord},
+    slots::{Held, Slots, Waiting},
     testing::sample,
     verdict::Verdict,
 };
@@ -189,6 +190,40 @@ async fn lists(ledger: &dyn Ledger) {
 
 fn run_id(text: &str) -> RunId {
     RunId::parse(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A book in which nothing was written.
+pub async fn slot_book_contract(book: &dyn SlotBook) {
+    let run = |last: u8| RunId::parse(&format!("01JD8QZV3M4T5W6X7Y8Z9A0B4{last}")).unwrap_or_else(|e| panic!("{e}"));
+    let empty = ok(book.slots()).await;
+    assert_eq!(empty, Slots::default());
+
+    // What was written is read, as the next version.
+    let mut slots = empty.clone();
+    slots.held.insert(run(1), Held { workers: 7, until: Timestamp(5) });
+    slots.waiting.push(Waiting { run: run(2), workers: 1000, lasts_ms: 90_000, until: Timestamp(i64::MAX) });
+    let written = ok(book.replace_slots(&slots)).await;
+    assert_eq!(written, Slots { version: 1, ..slots });
+    assert_eq!(ok(book.slots()).await, written);
+
+    // Whoever has not read the last version changes nothing.
+    let late = book.replace_slots(&empty).await;
+    assert!(matches!(&late, Err(LedgerError::Conflict(_))), "{late:?}");
+    let early = book.replace_slots(&Slots { version: 2, ..empty }).await;
+    assert!(matches!(&early, Err(LedgerError::Conflict(_))), "{early:?}");
+    assert_eq!(ok(book.slots()).await, written);
+
+    // Of many who have read the same, one writes.
+    let outcomes = join_all((0..RIVALS).map(|n| {
+        let mut mine = written.clone();
+        mine.held.insert(run(3), Held { workers: n, until: Timestamp(1) });
+        async move { book.replace_slots(&mine).await }
+    }))
+    .await;
+    let won: Vec<&Slots> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+    assert!(outcomes.iter().all(|o| matches!(o, Ok(_) | Err(LedgerError::Conflict(_)))), "{outcomes:?}");
+    assert_eq!(won.len(), 1, "{outcomes:?}");
+    assert_eq!(&ok(book.slots()).await, won[0]);
 }
 
 /// Bytes that tell their writer and their length.

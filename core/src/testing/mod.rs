@@ -7,4 +7,5 @@ pub mod fleet;
 pub mod generator;
 pub mod ledger;
 pub mod sample;
+pub mod slots;
 pub mod store;

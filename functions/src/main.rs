@@ -1,0 +1,3 @@
+//! The functions of lambdaload in an AWS account.
+
+fn main() {}
