@@ -25,6 +25,8 @@ pub(super) struct Run<'a> {
     pub(super) secrets: Option<&'a Path>,
     /// Bytes; see [`super::K6::with_memory_limit`].
     pub(super) memory_limit: Option<u64>,
+    /// In place of the script's own; see [`super::K6::with_blocked_ips`].
+    pub(super) blocked_ips: &'a [String],
 }
 
 /// k6 with a subcommand, in an environment built from nothing. `home` is a folder that is its own: without one k6 would
@@ -97,6 +99,9 @@ pub(super) fn run(command: &mut Command, run: &Run<'_>) {
     }
     if let Some(rps) = run.rps {
         command.arg("--rps").arg(rps.to_string());
+    }
+    for range in run.blocked_ips {
+        command.arg("--blacklist-ip").arg(range);
     }
     command.arg("--address").arg(format!("127.0.0.1:{}", run.port));
     match run.segment {

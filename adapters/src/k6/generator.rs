@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use lambdaload_core::{
-    archive::with_env,
+    archive::{ScriptMetadata, with_env},
     k6::{
         dependencies::Dependencies,
         exit::{ProcessExit, code},
@@ -41,6 +41,7 @@ use crate::process::Process;
 pub struct K6 {
     program: PathBuf,
     memory_limit: Option<u64>,
+    blocked_ips: Vec<String>,
     listener: Option<Listener>,
     version: OnceCell<K6Version>,
 }
@@ -57,7 +58,13 @@ impl fmt::Debug for K6 {
 impl K6 {
     /// The k6 at this path; see [`super::find`].
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), memory_limit: None, listener: None, version: OnceCell::new() }
+        Self {
+            program: program.into(),
+            memory_limit: None,
+            blocked_ips: Vec::new(),
+            listener: None,
+            version: OnceCell::new(),
+        }
     }
 
     /// Bytes that each running k6 should stay below: `GOMEMLIMIT`. It is a soft limit; the nearer k6 comes, the more
@@ -66,6 +73,24 @@ impl K6 {
     pub fn with_memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
+    }
+
+    /// Address ranges (`169.254.0.0/16`) that no script may reach from a running k6, beside those that it bars itself: by
+    /// name or number, with any protocol. The addresses of k6's name servers are not concerned.
+    #[must_use]
+    pub fn with_blocked_ips(mut self, ranges: Vec<String>) -> Self {
+        self.blocked_ips = ranges;
+        self
+    }
+
+    /// The ranges for one archive. k6's flag replaces the script's own, which must stay barred.
+    fn blocked_for(&self, archive: &[u8]) -> Result<Vec<String>, GeneratorError> {
+        if self.blocked_ips.is_empty() {
+            return Ok(Vec::new());
+        }
+        let metadata =
+            ScriptMetadata::read(archive).map_err(|error| failed("reading the script's barred addresses", error))?;
+        Ok([metadata.blacklist_ips(), &self.blocked_ips].concat())
     }
 
     /// Tells `listener` everything that k6 and the scripts log, as it comes. It must not block.
@@ -188,6 +213,7 @@ impl LoadGenerator for K6 {
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {
         let version = self.version().await?;
         let GeneratorSpec { archive, segment, linger, rps, env, secrets } = spec;
+        let blocked_ips = self.blocked_for(&archive)?;
         let archive = script_archive(&archive, env, &secrets)?;
         let home = private_folder()?;
         let secret_file = write_secrets(&home, &secrets)?;
@@ -205,6 +231,7 @@ impl LoadGenerator for K6 {
             samples: &samples,
             secrets: secret_file.as_deref(),
             memory_limit: self.memory_limit,
+            blocked_ips: &blocked_ips,
         };
         command::run(&mut command, &run);
         command.stdout(Stdio::null()).stderr(Stdio::piped());

@@ -19,14 +19,16 @@ pub struct Metadata {
     #[serde(default)]
     env: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    options: Shortcuts,
+    options: SomeOptions,
     dependencies: Option<BTreeMap<String, String>>,
 }
 
-/// The execution shortcuts among the options.
+/// The execution shortcuts among the options, and what `k6 run` would replace.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Shortcuts {
+struct SomeOptions {
+    #[serde(rename = "blacklistIPs")]
+    blacklist_ips: Option<Vec<String>>,
     vus: Option<IgnoredAny>,
     duration: Option<IgnoredAny>,
     iterations: Option<IgnoredAny>,
@@ -49,10 +51,15 @@ impl Metadata {
         self.dependencies
     }
 
+    /// The address ranges that the script itself has barred (`blacklistIPs`).
+    pub fn blacklist_ips(&self) -> &[String] {
+        self.options.blacklist_ips.as_deref().unwrap_or_default()
+    }
+
     /// Whether the options leave the number of VUs to a default of `k6 run` (1) that `k6 inspect` does not know: it says
     /// that there must be more than 0.
     pub fn lacks_vus(&self) -> bool {
-        let Shortcuts { vus, duration, iterations, scenarios } = &self.options;
+        let SomeOptions { vus, duration, iterations, scenarios, .. } = &self.options;
         vus.is_none() && scenarios.is_none() && (duration.is_some() || iterations.is_some())
     }
 }
@@ -192,6 +199,14 @@ mod tests {
         assert!(matches!(with_env(&tar("{"), pair()), Err(ArchiveError::Metadata(_))));
         assert!(matches!(Metadata::read(&[0; 1024]), Err(ArchiveError::Foreign)));
         assert!(with_env(&tar(METADATA)[..600], pair()).is_err(), "cut");
+    }
+
+    #[test]
+    fn barred_addresses_are_known() {
+        let of = |metadata: &str| Metadata::read(&tar(metadata)).expect("reads").blacklist_ips().to_vec();
+        assert_eq!(of(r#"{"options":{"blacklistIPs":["10.0.0.0/8","::1/128"]}}"#), ["10.0.0.0/8", "::1/128"]);
+        assert!(of(r#"{"options":{"blacklistIPs":null}}"#).is_empty());
+        assert!(of("{}").is_empty());
     }
 
     #[test]
