@@ -14,6 +14,7 @@ mod wheel;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -25,6 +26,8 @@ Usage: cargo xtask <COMMAND>
 
   k6 [VERSION]     Provide the stock k6 of VERSION (default: the first pin) and print its path
   k6 --extended    Build the k6 with an extension that tests need, and print its path
+  k6-layer ARCH DIR
+                   Lay out the Lambda layer with k6 for arm64 or x86_64 in DIR; `sam build` calls this
   demo             Build lambdaload and run the example test on 4 local workers
   test [--quick]   Run every check and every test, on every k6; --quick: the tests only, on one k6
   licences         Check the licences and the sources of all dependencies
@@ -53,6 +56,7 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["k6"] => print_path(&k6::provide(k6::DEFAULT_VERSION)?)?,
         ["k6", version] if !version.starts_with('-') => print_path(&k6::provide(version)?)?,
         ["k6", "--extended"] => print_path(&k6::provide_extended()?)?,
+        ["k6-layer", architecture, out] => k6::lay_out_layer(architecture, Path::new(out))?,
         ["demo"] => return demo::run(),
         ["test"] => suite::run(suite::Extent::Everything)?,
         ["test", "--quick"] => suite::run(suite::Extent::Quick)?,
@@ -66,6 +70,6 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_path(path: &std::path::Path) -> Result<()> {
+fn print_path(path: &Path) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{}", path.display())?)
 }

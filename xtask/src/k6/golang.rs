@@ -16,7 +16,15 @@ use crate::process;
 /// that, and refuses 2.x where only a module proxy is reachable.
 pub(super) fn install(pin: &Pin, staging: &Path, to: &Path) -> Result<()> {
     let build = prepare(pin, staging, "")?;
-    compile(&build, pin.module, to)
+    compile(go(&build), pin.module, to)
+}
+
+/// Builds the pinned module for Linux on this architecture into `to`.
+pub(super) fn install_for_linux(pin: &Pin, goarch: &str, staging: &Path, to: &Path) -> Result<()> {
+    let build = prepare(pin, staging, "")?;
+    let mut go = go(&build);
+    go.env("GOOS", "linux").env("GOARCH", goarch);
+    compile(go, pin.module, to)
 }
 
 /// Builds the pinned module with the extension `k6/x/answer` into `to`, as `xk6 build` would.
@@ -41,7 +49,7 @@ pub(super) fn install_extended(pin: &Pin, staging: &Path, to: &Path) -> Result<(
             "package main\n\nimport (\n\tk6 \"{module}/cmd\"\n\t_ \"{EXTENSION}\"\n)\n\nfunc main() {{ k6.Execute() }}\n"
         ),
     )?;
-    compile(&build, ".", to)
+    compile(go(&build), ".", to)
 }
 
 /// An extension that is nowhere but in these builds: `import answer from 'k6/x/answer'`, and `answer.get()` is 42.
@@ -66,13 +74,12 @@ fn prepare(pin: &Pin, staging: &Path, more: &str) -> Result<PathBuf> {
     Ok(build)
 }
 
-fn compile(build: &Path, package: &str, to: &Path) -> Result<()> {
-    let mut compile = go(build);
-    compile.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-o"]).arg(to).arg(package);
-    process::run(&mut compile)
+fn compile(mut go: Command, package: &str, to: &Path) -> Result<()> {
+    go.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-o"]).arg(to).arg(package);
+    process::run(&mut go)
 }
 
-/// Static, as the official releases are, and for this machine whatever the caller cross-compiles for.
+/// Static, as the official releases are, and for this machine whatever the caller's environment cross-compiles for.
 fn go(build: &Path) -> Command {
     let mut go = Command::new("go");
     go.current_dir(build).env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOOS").env_remove("GOARCH");

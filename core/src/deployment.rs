@@ -1,0 +1,233 @@
+//! What the template of a deployment, its functions and the command have agreed on. A test holds the template against it.
+
+use std::time::Duration;
+
+/// The stack that the command looks for unless it is told another.
+pub const DEFAULT_STACK: &str = "lambdaload";
+
+/// Where the layer puts k6.
+pub const K6_PATH: &str = "/opt/bin/k6";
+
+/// The longest that Lambda lets any function run.
+pub const LAMBDA_LIMIT: Duration = Duration::from_mins(15);
+
+/// How old a call may become before Lambda drops it: late is worse than never.
+pub const EVENT_AGE: Duration = Duration::from_secs(60);
+
+/// One of the four functions of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Starts runs.
+    Launcher,
+    /// Runs k6 on its segment.
+    Worker,
+    /// Conducts a run, merges, judges.
+    Aggregator,
+    /// Concludes what nobody else does.
+    Reaper,
+}
+
+impl Function {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Launcher, Self::Worker, Self::Aggregator, Self::Reaper];
+
+    /// The value of [`variable::FUNCTION`], and the end of the function's name after the stack's.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Launcher => "launcher",
+            Self::Worker => "worker",
+            Self::Aggregator => "aggregator",
+            Self::Reaper => "reaper",
+        }
+    }
+
+    /// The function that [`Self::word`] names.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|function| function.word() == word)
+    }
+
+    /// The function's name in a stack.
+    pub fn name(self, stack: &str) -> String {
+        format!("{stack}-{}", self.word())
+    }
+
+    /// How long Lambda lets it run.
+    pub const fn timeout(self) -> Duration {
+        match self {
+            Self::Launcher => Duration::from_mins(2),
+            Self::Worker | Self::Aggregator => LAMBDA_LIMIT,
+            // It may wait for a sign of life before it concludes.
+            Self::Reaper => Duration::from_mins(5),
+        }
+    }
+
+    /// Its memory in MB; a worker's is a parameter of the stack, of which this is the default.
+    pub const fn memory(self) -> u32 {
+        match self {
+            Self::Launcher => 512,
+            Self::Worker => 2048,
+            Self::Aggregator | Self::Reaper => 1024,
+        }
+    }
+
+    /// The variables that it is given, [`variable::FUNCTION`] among them.
+    pub const fn variables(self) -> &'static [&'static str] {
+        use variable::*;
+        match self {
+            Self::Launcher => &[
+                FUNCTION,
+                BUCKET,
+                TABLE,
+                RETENTION_DAYS,
+                CAPACITY,
+                WORKER_FUNCTION,
+                AGGREGATOR_FUNCTION,
+                REAPER_ARN,
+                SCHEDULE_GROUP,
+                SCHEDULE_ROLE,
+            ],
+            Self::Worker => &[FUNCTION, BUCKET, TABLE, RETENTION_DAYS, SECRET_PREFIX, BLOCKED_IPS],
+            Self::Aggregator => &[
+                FUNCTION,
+                BUCKET,
+                TABLE,
+                RETENTION_DAYS,
+                CAPACITY,
+                SECRET_PREFIX,
+                WORKER_FUNCTION,
+                AGGREGATOR_FUNCTION,
+                LAUNCHER_FUNCTION,
+            ],
+            Self::Reaper => &[
+                FUNCTION,
+                BUCKET,
+                TABLE,
+                RETENTION_DAYS,
+                CAPACITY,
+                SECRET_PREFIX,
+                WORKER_FUNCTION,
+                AGGREGATOR_FUNCTION,
+                LAUNCHER_FUNCTION,
+            ],
+        }
+    }
+}
+
+/// Environment variables of the functions.
+pub mod variable {
+    /// Which function this is: [`super::Function::word`].
+    pub const FUNCTION: &str = "LAMBDALOAD_FUNCTION";
+    /// The bucket's name.
+    pub const BUCKET: &str = "LAMBDALOAD_BUCKET";
+    /// The table's name.
+    pub const TABLE: &str = "LAMBDALOAD_TABLE";
+    /// After how many days records of workers and runs may go.
+    pub const RETENTION_DAYS: &str = "LAMBDALOAD_RETENTION_DAYS";
+    /// The name of the function that starts runs.
+    pub const LAUNCHER_FUNCTION: &str = "LAMBDALOAD_LAUNCHER_FUNCTION";
+    /// The name of the function that runs k6.
+    pub const WORKER_FUNCTION: &str = "LAMBDALOAD_WORKER_FUNCTION";
+    /// The name of the function that conducts a run.
+    pub const AGGREGATOR_FUNCTION: &str = "LAMBDALOAD_AGGREGATOR_FUNCTION";
+    /// The ARN of the function that appointments call.
+    pub const REAPER_ARN: &str = "LAMBDALOAD_REAPER_ARN";
+    /// The Scheduler group of appointments.
+    pub const SCHEDULE_GROUP: &str = "LAMBDALOAD_SCHEDULE_GROUP";
+    /// The ARN of the role with which the Scheduler keeps appointments.
+    pub const SCHEDULE_ROLE: &str = "LAMBDALOAD_SCHEDULE_ROLE";
+    /// What the names of all secrets of the deployment begin with.
+    pub const SECRET_PREFIX: &str = "LAMBDALOAD_SECRET_PREFIX";
+    /// Workers at one time, in all runs.
+    pub const CAPACITY: &str = "LAMBDALOAD_CAPACITY";
+    /// The path of k6. The template leaves it out: [`super::K6_PATH`] then.
+    pub const K6: &str = "LAMBDALOAD_K6";
+    /// Address ranges that k6 may not reach, separated by commas.
+    pub const BLOCKED_IPS: &str = "LAMBDALOAD_BLOCKED_IPS";
+}
+
+/// Address ranges that no script may reach from a worker: link-local ones, where a cloud keeps its metadata service.
+pub const BLOCKED_LINK_LOCAL: [&str; 3] = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::/32"];
+
+/// Address ranges that no script may reach from a worker either, unless a stack allows it: loopback, where Lambda's runtime
+/// API is.
+pub const BLOCKED_LOOPBACK: [&str; 3] = ["127.0.0.0/8", "0.0.0.0/8", "::1/128"];
+
+/// What the names of a stack's secrets begin with.
+pub fn secret_prefix(stack: &str) -> String {
+    format!("lambdaload/{stack}/")
+}
+
+/// Outputs of the stack, which the command reads.
+pub mod output {
+    /// The version of lambdaload that the template is of.
+    pub const VERSION: &str = "Version";
+    /// The bucket's name.
+    pub const BUCKET: &str = "Bucket";
+    /// The table's name.
+    pub const TABLE: &str = "Table";
+    /// The name of the function that starts runs.
+    pub const LAUNCHER_FUNCTION: &str = "LauncherFunction";
+    /// The name of the function that runs k6.
+    pub const WORKER_FUNCTION: &str = "WorkerFunction";
+    /// The name of the function that conducts a run.
+    pub const AGGREGATOR_FUNCTION: &str = "AggregatorFunction";
+    /// The name of the function that concludes what nobody else does.
+    pub const REAPER_FUNCTION: &str = "ReaperFunction";
+    /// A worker's memory in MB.
+    pub const WORKER_MEMORY: &str = "WorkerMemory";
+    /// Workers at one time, in all runs.
+    pub const WORKER_CAPACITY: &str = "WorkerCapacity";
+    /// `true` if the capacity is reserved for the workers out of the account's concurrency.
+    pub const WORKERS_RESERVED: &str = "WorkersReserved";
+    /// `arm64` or `x86_64`.
+    pub const ARCHITECTURE: &str = "Architecture";
+    /// The version of k6 in the layer.
+    pub const K6_VERSION: &str = "K6Version";
+    /// What the names of all secrets of the deployment begin with.
+    pub const SECRET_PREFIX: &str = "SecretPrefix";
+    /// The Region.
+    pub const REGION: &str = "Region";
+    /// All of them.
+    pub const ALL: [&str; 14] = [
+        VERSION,
+        BUCKET,
+        TABLE,
+        LAUNCHER_FUNCTION,
+        WORKER_FUNCTION,
+        AGGREGATOR_FUNCTION,
+        REAPER_FUNCTION,
+        WORKER_MEMORY,
+        WORKER_CAPACITY,
+        WORKERS_RESERVED,
+        ARCHITECTURE,
+        K6_VERSION,
+        SECRET_PREFIX,
+        REGION,
+    ];
+}
+
+/// How the table is laid out.
+pub mod table {
+    /// The partition key.
+    pub const PARTITION_KEY: &str = "pk";
+    /// The sort key.
+    pub const SORT_KEY: &str = "sk";
+    /// The attribute by which DynamoDB deletes what may go, in seconds since 1970.
+    pub const EXPIRES: &str = "expires";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_found_by_their_words() {
+        for function in Function::ALL {
+            assert_eq!(Function::of(function.word()), Some(function));
+            assert_eq!(function.variables()[0], variable::FUNCTION);
+            assert!(function.timeout() <= LAMBDA_LIMIT);
+        }
+        assert_eq!(Function::of("Worker"), None);
+        assert_eq!(Function::Worker.name(DEFAULT_STACK), "lambdaload-worker");
+    }
+}
