@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "this is part of the tests")]
 
+pub mod account;
 pub mod cli;
 pub mod servers;
 pub mod target;

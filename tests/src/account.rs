@@ -1,0 +1,161 @@
+//! An emulated AWS account with the project's own template deployed into it, by `sam deploy`, from what `sam build` built:
+//! the function binaries are the real ones.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+
+use crate::{
+    cli::{Folder, Running, Said},
+    k6_binary,
+    servers::{Environment, Ministack},
+};
+
+/// Workers that a deployment of these tests has at one time.
+const CAPACITY: u32 = 50;
+
+/// An account with one deployment. It is gone, with all functions that run, when this is dropped or the test ends.
+#[derive(Debug)]
+pub struct Account {
+    ministack: Ministack,
+    /// The stack's name.
+    pub stack: String,
+    home: tempfile::TempDir,
+}
+
+/// What is different from usual about an account.
+#[derive(Debug, Default)]
+pub struct Differences<'a> {
+    /// Variables of the emulator, and with it of the functions.
+    pub variables: &'a [(&'a str, &'a str)],
+    /// Parameters of the template: `WorkerCapacity=2`.
+    pub parameters: &'a [&'a str],
+}
+
+impl Account {
+    /// An account that all tests of one program share: its runs are their own, its room is not.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Account> = OnceLock::new();
+        SHARED.get_or_init(|| Self::deploy(&Differences::default()))
+    }
+
+    /// A new account.
+    ///
+    /// # Panics
+    /// With what `sam deploy` said, if it fails.
+    pub fn deploy(differences: &Differences<'_>) -> Self {
+        let k6 = k6_binary().display().to_string();
+        let variables = [&[("LAMBDALOAD_K6", k6.as_str())], differences.variables].concat();
+        let home = tempfile::tempdir().expect("a folder");
+        let account = Self { ministack: Ministack::start_with(&variables), stack: "lambdaload".to_owned(), home };
+        account.deploy_again(differences.parameters);
+        account
+    }
+
+    /// Deploys the template (again), and returns what `sam` said.
+    ///
+    /// # Panics
+    /// With what it said, if it fails.
+    pub fn deploy_again(&self, parameters: &[&str]) -> String {
+        let capacity = format!("WorkerCapacity={CAPACITY}");
+        let usual = ["Architecture=x86_64", "AllowLoopback=true", "ReserveWorkers=false", &capacity];
+        let template = built().join("template.yaml").display().to_string();
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samconfig.toml").display().to_string();
+        let mut sam = Command::new(tools().join("sam"));
+        sam.args(["deploy", "--template-file", &template, "--config-file", &config, "--stack-name", &self.stack])
+            .args(["--no-confirm-changeset", "--parameter-overrides"])
+            // Of two values for one parameter, sam takes the last.
+            .args(usual.iter().chain(parameters))
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.home.path())
+            .env("SAM_CLI_TELEMETRY", "0")
+            .current_dir(self.home.path())
+            .envs(self.ministack.environment());
+        let output = sam.output().expect("sam runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "sam deploy: {}\n{said}\nthe emulator: {}", output.status, self.said());
+        said
+    }
+
+    /// Where the account is.
+    pub fn endpoint(&self) -> String {
+        self.ministack.endpoint()
+    }
+
+    /// What a client needs to use this account as its root.
+    pub fn environment(&self) -> Environment {
+        self.ministack.environment()
+    }
+
+    /// The emulator's process; functions are its children.
+    pub fn pid(&self) -> u32 {
+        self.ministack.pid()
+    }
+
+    /// The end of the emulator's log, which has what functions wrote.
+    pub fn said(&self) -> String {
+        self.ministack.said()
+    }
+
+    /// The command, not yet run, on this account.
+    pub fn command(&self, folder: &Folder, arguments: &[&str]) -> Command {
+        let mut command = folder.command(arguments);
+        command.envs(self.environment()).env("LAMBDALOAD_PLATFORM", "lambda").env("LAMBDALOAD_STACK", &self.stack);
+        command
+    }
+
+    /// Runs the command to its end.
+    pub fn run(&self, folder: &Folder, arguments: &[&str]) -> Said {
+        self.spawn(folder, arguments).wait()
+    }
+
+    /// Starts the command.
+    pub fn spawn(&self, folder: &Folder, arguments: &[&str]) -> Running {
+        Running::start(self.command(folder, arguments))
+    }
+
+    /// Starts a run that nobody watches, and returns its id.
+    ///
+    /// # Panics
+    /// With what the command said, if it does not start it.
+    pub fn detached(&self, folder: &Folder, arguments: &[&str]) -> String {
+        let said = self.run(folder, &[&["run", "--detach"], arguments].concat());
+        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+        answer["run"].as_str().unwrap_or_else(|| panic!("no run: {said:#?}")).to_owned()
+    }
+
+    /// Waits for a run's verdict, which the command prints as JSON.
+    ///
+    /// # Panics
+    /// With what the command said and the functions' log, if there is none.
+    pub fn verdict(&self, folder: &Folder, run: &str) -> Value {
+        let said = self.run(folder, &["watch", run, "--output", "json", "--quiet"]);
+        serde_json::from_str(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {said:#?}\nthe functions: {}", self.said()))
+    }
+}
+
+/// What `sam build` built.
+///
+/// # Panics
+/// If it is not known where that is.
+fn built() -> PathBuf {
+    variable("LAMBDALOAD_SAM_BUILD")
+}
+
+/// The folder of `sam`.
+fn tools() -> PathBuf {
+    variable("LAMBDALOAD_TOOLS")
+}
+
+fn variable(name: &str) -> PathBuf {
+    match std::env::var_os(name) {
+        Some(path) => path.into(),
+        None => panic!("{name} is not set: `cargo xtask test` provides what it names and sets it"),
+    }
+}
