@@ -1,4 +1,4 @@
-//! Building k6 from the Go module proxy.
+//! Building k6, and what else is written in Go, from the Go module proxy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,13 @@ use crate::process;
 /// k6's own: go itself refuses k6, or any dependency of it, whose content is another. `go install` could not do
 /// that, and refuses 2.x where only a module proxy is reachable.
 pub(super) fn install(pin: &Pin, staging: &Path, to: &Path) -> Result<()> {
+    install_package(pin, pin.module, staging, to)
+}
+
+/// Builds the program `package` of the pinned module into `to`.
+pub(crate) fn install_package(pin: &Pin, package: &str, staging: &Path, to: &Path) -> Result<()> {
     let build = prepare(pin, staging, "")?;
-    compile(go(&build), pin.module, to)
+    compile(go(&build), package, to)
 }
 
 /// Builds the pinned module for Linux on this architecture into `to`.
