@@ -1,0 +1,107 @@
+//! What a test sends, as far as that can be guessed before it ran.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cost::Assumptions,
+    plan::{Plan, PlannedScenario, Ramp, Work, load, ramps},
+    segment::Segment,
+};
+
+/// AWS's policy for network stress tests, <https://aws.amazon.com/ec2/testing/>: what has long had to be announced, and
+/// what may be shaped.
+const ANNOUNCED: f64 = 1e9;
+const SHAPED: f64 = 25e9;
+
+/// Bits per second that a function was measured to keep up, whatever its memory.
+const BITS_PER_WORKER: f64 = 0.6e9;
+
+/// HTTP requests of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// In all.
+    pub requests: f64,
+    /// Per second, at most.
+    pub peak_per_second: f64,
+    /// What is sent with each, in bytes.
+    pub request_bytes: u64,
+}
+
+impl Traffic {
+    /// One request for each iteration, and where VUs loop one for each second of each VU, unless something else was said.
+    /// The script's own `rps` is a limit in any case.
+    pub(crate) fn of(plan: &Plan, assumed: Assumptions) -> Self {
+        let seconds = plan.scheduled().as_secs_f64();
+        let (requests, peak) = match assumed.requests_per_second {
+            Some(rate) => (rate * seconds, rate),
+            None => (plan.scenarios.iter().map(requests).sum(), peak(&plan.scenarios)),
+        };
+        let limit = plan.rps.map_or(f64::INFINITY, |rps| rps as f64);
+        let peak_per_second = peak.min(limit);
+        let requests = if limit.is_finite() { requests.min(limit * seconds) } else { requests };
+        Self { requests, peak_per_second, request_bytes: assumed.request_bytes }
+    }
+
+    /// In all.
+    pub fn bytes(&self) -> f64 {
+        self.requests * self.request_bytes as f64
+    }
+
+    /// At most.
+    pub fn bits_per_second(&self) -> f64 {
+        self.peak_per_second * self.request_bytes as f64 * 8.0
+    }
+
+    /// What AWS, or its network, may have against it.
+    pub(super) fn warnings(&self, workers: u32) -> Vec<String> {
+        let bits = self.bits_per_second();
+        let sent = format!(
+            "up to {} ({}/s of an assumed {} bytes, what comes back not counted)",
+            in_gbps(bits),
+            super::lambda::rounded(self.peak_per_second),
+            super::lambda::rounded(self.request_bytes as f64)
+        );
+        let policy = if bits >= SHAPED {
+            Some(format!(
+                "{sent}: above 25 Gbps AWS may slow traffic down; talk to AWS first (https://aws.amazon.com/ec2/testing/)"
+            ))
+        } else if bits >= ANNOUNCED {
+            Some(format!(
+                "{sent}: AWS wants tests of more than 1 Gbps for a minute announced (https://aws.amazon.com/ec2/testing/)"
+            ))
+        } else {
+            None
+        };
+        let each = bits / f64::from(workers.max(1));
+        let worker = (each > BITS_PER_WORKER).then(|| {
+            let enough = super::lambda::rounded((bits / BITS_PER_WORKER).ceil());
+            format!(
+                "a worker would send {}, and Lambda was measured to keep up {}: {enough} workers or more would do",
+                in_gbps(each),
+                in_gbps(BITS_PER_WORKER)
+            )
+        });
+        policy.into_iter().chain(worker).collect()
+    }
+}
+
+fn in_gbps(bits: f64) -> String {
+    format!("{:.1} Gbps", bits / 1e9)
+}
+
+fn requests(scenario: &PlannedScenario) -> f64 {
+    let vu_seconds = |vus: u64, ramps: &[Ramp]| ramps::area(vus, 1_000_000_000, ramps, Duration::MAX);
+    match &scenario.schedule.work {
+        Work::Looping { vus, ramps, .. } => vu_seconds(*vus, ramps),
+        Work::Controlled { max_vus, lasts, .. } => *max_vus as f64 * lasts.as_secs_f64(),
+        _ => scenario.schedule.iterations().unwrap_or(0) as f64,
+    }
+}
+
+/// The arrival rates' and the other scenarios' peaks may not meet; together they are never exceeded.
+fn peak(scenarios: &[PlannedScenario]) -> f64 {
+    let closed: Vec<PlannedScenario> = scenarios.iter().filter(|s| s.peak_rate.is_none()).cloned().collect();
+    load::most_rate(scenarios, Segment::WHOLE).unwrap_or(0.0) + load::most_vus(&closed, Segment::WHOLE) as f64
+}
