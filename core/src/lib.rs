@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod archive;
 pub mod chunk;
 pub mod closing;
+pub mod cost;
 pub mod deployment;
 pub mod histogram;
 pub mod ids;

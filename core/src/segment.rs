@@ -17,6 +17,9 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// All of the work, on one worker.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+
     /// The segment of one worker among `count`; `None` unless `index < count`.
     pub fn new(index: WorkerIndex, count: u32) -> Option<Self> {
         (index.0 < count).then_some(Self { index: index.0, count })

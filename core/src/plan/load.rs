@@ -60,18 +60,7 @@ impl Plan {
     /// Iterations per second that one worker starts in the arrival-rate scenarios, at most: their rates are dealt out as
     /// their VUs are.
     pub fn worker_rate(&self, index: WorkerIndex) -> Option<f64> {
-        let segment = self.segment(index)?;
-        let open: Vec<(&Schedule, f64)> = self
-            .scenarios
-            .iter()
-            .filter(|scenario| scenario.peak_rate.is_some())
-            .map(|s| (&s.schedule, segment.share(s.max_vus) as f64 / s.max_vus.max(1) as f64))
-            .collect();
-        let rate =
-            |at| open.iter().filter_map(|(s, share)| Some(s.rate_at(at)? * share)).fold(0.0, |sum, rate| sum + rate);
-        // Between two bends all rates are straight lines, so their sum is largest at a bend, or just before a jump.
-        let bends = open.iter().flat_map(|(schedule, _)| schedule.bends());
-        bends.flat_map(|at| [at, at.saturating_sub(Duration::from_nanos(1))]).map(rate).reduce(f64::max)
+        most_rate(&self.scenarios, self.segment(index)?)
     }
 
     /// Iterations of each worker by plan; none if a scenario has VUs that loop, so that nobody can know.
@@ -98,4 +87,17 @@ pub(super) fn most_vus(scenarios: &[PlannedScenario], segment: Segment) -> u64 {
         Some(*vus)
     });
     sums.max().and_then(|most| u64::try_from(most).ok()).unwrap_or(0)
+}
+
+/// Iterations per second that a worker of this segment starts in the arrival-rate scenarios, at most.
+pub(super) fn most_rate(scenarios: &[PlannedScenario], segment: Segment) -> Option<f64> {
+    let open: Vec<(&Schedule, f64)> = scenarios
+        .iter()
+        .filter(|scenario| scenario.peak_rate.is_some())
+        .map(|s| (&s.schedule, segment.share(s.max_vus) as f64 / s.max_vus.max(1) as f64))
+        .collect();
+    let rate = |at| open.iter().filter_map(|(s, share)| Some(s.rate_at(at)? * share)).fold(0.0, |sum, rate| sum + rate);
+    // Between two bends all rates are straight lines, so their sum is largest at a bend, or just before a jump.
+    let bends = open.iter().flat_map(|(schedule, _)| schedule.bends());
+    bends.flat_map(|at| [at, at.saturating_sub(Duration::from_nanos(1))]).map(rate).reduce(f64::max)
 }

@@ -1,9 +1,14 @@
 //! Everything that is decided before anything is spent.
 
+mod account;
+mod deadlines;
+mod lambda;
 mod load;
+mod platform;
 mod ramps;
 mod scenario;
 mod schedule;
+mod traffic;
 mod words;
 mod workers;
 
@@ -13,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     archive::Archive,
+    cost::{Assumptions, Estimate, Prices},
     ids::WorkerIndex,
     k6::{
         options::{Options, OptionsError},
@@ -26,15 +32,19 @@ use crate::{
 };
 
 pub use crate::k6::options::{LoadZone, SummaryMode, SummaryOptions, TimeUnit};
+pub use account::{Account, NoRoom, account_room};
+pub use deadlines::{Deadlines, Pace};
+pub use lambda::{INVOCATION, LambdaError};
 pub use load::Offered;
+pub use platform::{Architecture, Host, LambdaStack, Platform};
 pub use ramps::Ramp;
 pub use scenario::PlannedScenario;
 pub use schedule::{Schedule, Work};
+pub use traffic::Traffic;
 pub use words::{plural, words};
 pub use workers::{MAX_WORKERS, Machine, Workers};
 
 use scenario::planned;
-use workers::choose_workers;
 
 /// The decided run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,8 +65,14 @@ pub struct Plan {
     pub secrets: Vec<String>,
     /// Load zones of Grafana Cloud that the workers stand for, in proportion; see [`crate::variables`].
     pub distribution: Vec<LoadZone>,
-    /// With which k6.
+    /// Where the workers are.
+    #[serde(default)]
+    pub platform: Platform,
+    /// Which k6 the workers have.
     pub k6_version: K6Version,
+    /// Which k6 has made the archive, if that is another one.
+    #[serde(default)]
+    pub archived_by: Option<K6Version>,
     /// How many workers.
     pub workers: u32,
     /// Why that many, where it is not simply what was asked for.
@@ -85,44 +101,9 @@ pub struct Plan {
     pub deadlines: Deadlines,
     /// How often things are looked at.
     pub pace: Pace,
-}
-
-/// When waiting ends. Every state of a run has one of these and a reason to give when it passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deadlines {
-    /// From the launch of a worker until it is ready.
-    #[serde(with = "millis")]
-    pub ready: Duration,
-    /// For `setup()`, over k6's own limit for it.
-    #[serde(with = "millis")]
-    pub setup: Duration,
-    /// From the start until k6's scenarios have ended: the planned duration and what a k6 that still lives may be late.
-    #[serde(with = "millis")]
-    pub run: Duration,
-    /// For `teardown()`, over k6's own limit for it.
-    #[serde(with = "millis")]
-    pub teardown: Duration,
-    /// From asking k6 to stop until it is killed.
-    #[serde(with = "millis")]
-    pub stop: Duration,
-    /// A worker whose beat has not changed for so long is lost; a worker that finds no sign of its aggregator for three
-    /// times as long stops its k6.
-    #[serde(with = "millis")]
-    pub lost: Duration,
-}
-
-/// How often things are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pace {
-    /// Between two looks at the ledger.
-    #[serde(with = "millis")]
-    pub poll: Duration,
-    /// Between two chunks of a worker, and two live states of the aggregator.
-    #[serde(with = "millis")]
-    pub flush: Duration,
-    /// From writing the common start T0 until T0: long enough for every worker to see it.
-    #[serde(with = "millis")]
-    pub start_lead: Duration,
+    /// What it is expected to cost; none where nothing costs anything.
+    #[serde(default)]
+    pub cost: Option<Estimate>,
 }
 
 /// What the user asked for.
@@ -150,6 +131,14 @@ pub struct Request {
     pub summary_mode: SummaryMode,
     /// `--new-machine-readable-summary`.
     pub machine_readable_summary: bool,
+    /// `--vus-per-worker`, over what we think a worker can carry.
+    pub vus_per_worker: Option<u64>,
+    /// `--queue-timeout`: how long the run may wait for room.
+    pub queue: Duration,
+    /// What only a run would show, for the estimate of its cost.
+    pub assumed: Assumptions,
+    /// What things cost.
+    pub prices: Prices,
 }
 
 /// Why there is no plan. Nothing has been started.
@@ -195,20 +184,31 @@ pub enum PlanError {
     /// A name of a statistic that k6 does not know.
     #[error("--summary-trend-stats: `{0}` is none of avg, min, med, max, count and p(N)")]
     TrendStat(String),
+    /// What Lambda cannot do.
+    #[error(transparent)]
+    Lambda(#[from] LambdaError),
 }
 
 impl Plan {
-    /// Decides the run from what was asked, what the script wants and what the machine can take. The script is given
+    /// Decides the run from what was asked, what the script wants and what its workers can take. The script is given
     /// neither variables nor secrets; see [`crate::run::prepare`].
     pub fn new(
         request: Request,
         archive: Archive,
         k6_version: K6Version,
         options: &Options,
-        machine: Machine,
+        host: impl Into<Host>,
     ) -> Result<Self, PlanError> {
         let scenarios = options.scenarios.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
-        let (workers, workers_reason) = choose_workers(request.workers, &scenarios, options, machine)?;
+        let (platform, (workers, workers_reason)) = match host.into() {
+            Host::Machine(machine) => (Platform::Local, workers::on_machine(&request, &scenarios, options, machine)?),
+            Host::Lambda(stack) => {
+                stack.check_k6(k6_version)?;
+                let workers = lambda::workers(&request, &scenarios, options, &archive, &stack)?;
+                (Platform::Lambda(stack), workers)
+            }
+        };
+        let workers_k6 = platform.lambda().map_or(k6_version, |stack| stack.k6_version);
         let min_workers = request.min_workers.unwrap_or(workers);
         if !(1..=workers).contains(&min_workers) {
             return Err(PlanError::MinWorkers { wanted: min_workers, workers });
@@ -224,9 +224,9 @@ impl Plan {
         summary.time_unit = request.time_unit.or(summary.time_unit);
         summary.mode = request.summary_mode;
         summary.machine_readable = request.machine_readable_summary;
-        // Segments deal out in turn, so the first worker has most.
-        let vus_per_worker = Segment::new(WorkerIndex::FIRST, workers).map_or(0, |s| load::most_vus(&scenarios, s));
-        Ok(Self {
+        let vus_per_worker = most_vus_of_a_worker(&scenarios, workers);
+        let pace = Pace::of(workers, &platform);
+        let mut plan = Self {
             name: request.name.or_else(|| options.cloud_name().map(str::to_owned)).unwrap_or(request.script.clone()),
             note: request.note.or_else(|| options.cloud_note().map(str::to_owned)),
             script: request.script,
@@ -235,7 +235,8 @@ impl Plan {
             env: Vec::new(),
             secrets: Vec::new(),
             distribution: options.distribution(),
-            k6_version,
+            k6_version: workers_k6,
+            archived_by: (workers_k6 != k6_version).then_some(k6_version),
             workers,
             workers_reason,
             min_workers,
@@ -247,9 +248,14 @@ impl Plan {
             duration: options.total_duration,
             thresholds,
             summary,
-            deadlines: Deadlines::new(options, vus_per_worker),
-            pace: Pace::of(workers),
-        })
+            deadlines: Deadlines::new(options, vus_per_worker, &platform, request.queue, &pace),
+            pace,
+            platform,
+            cost: None,
+        };
+        plan.use_spare_time();
+        plan.cost = Estimate::of(&plan, request.assumed, &request.prices);
+        Ok(plan)
     }
 
     /// The segment of one worker; `None` for a worker the plan does not have.
@@ -302,27 +308,9 @@ impl Plan {
     }
 }
 
-impl Deadlines {
-    fn new(options: &Options, vus_per_worker: u64) -> Self {
-        // A minute for process start and init code, and 20 ms for each VU: a large init code takes about that.
-        let ready = Duration::from_mins(1) + Duration::from_millis(vus_per_worker.saturating_mul(20));
-        Self {
-            ready,
-            setup: options.setup_timeout() + Duration::from_secs(5),
-            run: options.total_duration + Duration::from_secs(20),
-            teardown: options.teardown_timeout() + Duration::from_secs(5),
-            stop: Duration::from_secs(10),
-            lost: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Pace {
-    /// Looks are spaced so that N workers together ask the ledger a bounded number of times per second.
-    fn of(workers: u32) -> Self {
-        let poll = Duration::from_millis(u64::from(workers).clamp(100, 1_000));
-        Self { poll, flush: Duration::from_secs(1).max(poll), start_lead: poll * 2 + Duration::from_millis(300) }
-    }
+/// Segments deal out in turn, so the first worker has most.
+fn most_vus_of_a_worker(scenarios: &[PlannedScenario], workers: u32) -> u64 {
+    Segment::new(WorkerIndex::FIRST, workers).map_or(0, |segment| load::most_vus(scenarios, segment))
 }
 
 fn submetrics(thresholds: &[Threshold], options: &Options) -> Vec<Selector> {

@@ -2,7 +2,7 @@
 
 use crate::{
     k6::options::Options,
-    plan::{PlanError, PlannedScenario, plural},
+    plan::{PlanError, PlannedScenario, Request, plural},
 };
 
 /// More than any account or machine takes; a mistyped number should not start to launch.
@@ -30,39 +30,60 @@ pub struct Machine {
     pub open_files: u64,
 }
 
-pub(super) fn choose_workers(
-    wanted: Workers,
+/// Workers that can have work, and why not more.
+pub(super) struct Useful {
+    pub(super) most: u32,
+    pub(super) reason: String,
+}
+
+impl Useful {
+    pub(super) fn of(scenarios: &[PlannedScenario], options: &Options) -> Self {
+        // A worker beyond the largest scenario's VUs would have no work in any scenario.
+        let useful = scenarios.iter().map(|s| s.max_vus).max().unwrap_or(1).max(1);
+        // A share of `rps` must not be 0: k6 takes that for no limit.
+        let (useful, reason) = match options.rps() {
+            Some(rps) if rps < useful => {
+                (rps, format!("the script's rps is {rps}, and less than one request per second cannot be dealt out"))
+            }
+            _ => (useful, format!("no scenario has more than {} to deal out", plural(useful, "VU"))),
+        };
+        Self { most: u32::try_from(useful).unwrap_or(u32::MAX).min(MAX_WORKERS), reason }
+    }
+
+    /// So many workers as were asked for, or fewer if that is more than can have work.
+    pub(super) fn limit(self, wanted: u32) -> Result<(u32, Option<String>), PlanError> {
+        match wanted {
+            0 => Err(PlanError::NoWorkers),
+            n if n > MAX_WORKERS => Err(PlanError::TooManyWorkers(n)),
+            n if n > self.most => Ok((self.most, Some(format!("{n} asked for, but {}", self.reason)))),
+            n => Ok((n, None)),
+        }
+    }
+}
+
+/// How many workers on this machine.
+pub(super) fn on_machine(
+    request: &Request,
     scenarios: &[PlannedScenario],
     options: &Options,
     machine: Machine,
 ) -> Result<(u32, Option<String>), PlanError> {
-    // A worker beyond the largest scenario's VUs would have no work in any scenario.
-    let useful = scenarios.iter().map(|s| s.max_vus).max().unwrap_or(1).max(1);
-    // A share of `rps` must not be 0: k6 takes that for no limit.
-    let (useful, limit) = match options.rps() {
-        Some(rps) if rps < useful => {
-            (rps, format!("the script's rps is {rps}, and less than one request per second cannot be dealt out"))
-        }
-        _ => (useful, format!("no scenario has more than {} to deal out", plural(useful, "VU"))),
+    let useful = Useful::of(scenarios, options);
+    let Workers::Exactly(wanted) = request.workers else {
+        let files = machine.open_files.saturating_sub(SPARE_FILES).max(1);
+        let vus = request.vus_per_worker.unwrap_or(files).max(1);
+        let by_vus = u32::try_from(options.max_vus.div_ceil(vus)).unwrap_or(MAX_WORKERS);
+        let n = machine.cores.max(by_vus).max(1);
+        let reason = if useful.most < n {
+            useful.reason
+        } else if by_vus <= machine.cores {
+            format!("one per processor ({})", machine.cores)
+        } else if request.vus_per_worker.is_some() {
+            format!("{} VUs at {vus} a worker (--vus-per-worker)", options.max_vus)
+        } else {
+            format!("{} VUs at {files} connections a process", options.max_vus)
+        };
+        return Ok((n.min(useful.most), Some(reason)));
     };
-    let useful = u32::try_from(useful).unwrap_or(u32::MAX).min(MAX_WORKERS);
-    match wanted {
-        Workers::Exactly(0) => Err(PlanError::NoWorkers),
-        Workers::Exactly(n) if n > MAX_WORKERS => Err(PlanError::TooManyWorkers(n)),
-        Workers::Exactly(n) if n > useful => Ok((useful, Some(format!("{n} asked for, but {limit}")))),
-        Workers::Exactly(n) => Ok((n, None)),
-        Workers::Auto => {
-            let files = machine.open_files.saturating_sub(SPARE_FILES).max(1);
-            let by_files = u32::try_from(options.max_vus.div_ceil(files)).unwrap_or(MAX_WORKERS);
-            let n = machine.cores.max(by_files).max(1);
-            let reason = if useful < n {
-                limit
-            } else if by_files > machine.cores {
-                format!("{} VUs at {files} connections a process", options.max_vus)
-            } else {
-                format!("one per processor ({})", machine.cores)
-            };
-            Ok((n.min(useful), Some(reason)))
-        }
-    }
+    useful.limit(wanted)
 }

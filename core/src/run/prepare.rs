@@ -17,7 +17,7 @@ use crate::{
         options::{Options, OptionsError},
         version::{K6Version, VersionError},
     },
-    plan::{Machine, Plan, PlanError, Request},
+    plan::{Host, Plan, PlanError, Request},
     ports::{GeneratorError, LoadGenerator, ScriptInputs},
     secrets::{Secrets, placeholder},
     variables,
@@ -128,7 +128,7 @@ pub async fn prepare(
     generator: &dyn LoadGenerator,
     source: Source,
     request: Request,
-    machine: Machine,
+    host: impl Into<Host>,
 ) -> Result<Prepared, PrepareError> {
     let version = generator.version().await?;
     version.check_supported()?;
@@ -162,8 +162,10 @@ pub async fn prepare(
         Err(refusal) => return Err(extensions::explain(generator, version, &path, refusal).await),
     };
     let archive = Archive::read(&bytes).map_err(|error| PrepareError::Archive { path, error })?;
-    let mut plan = Plan { env, secrets, ..Plan::new(request, archive, version, &options, machine)? };
-    plan.has_teardown = mentions(&bytes, "teardown").unwrap_or(true);
+    let plan = Plan { env, secrets, ..Plan::new(request, archive, version, &options, host)? };
+    let has = |hook| mentions(&bytes, hook).unwrap_or(true);
+    let mut plan = plan.with_hooks(has("setup"), has("teardown"));
+    plan.check()?;
     kinds::find_out(generator, &bytes, &inputs, &mut plan.thresholds).await;
     Ok(Prepared { plan, archive: bytes })
 }
