@@ -71,7 +71,7 @@ impl Server {
         let child = child.unwrap_or_else(|error| panic!("{name} can't be started as {program}: {error}"));
         // A test's process may end without dropping anything: what is static is never dropped, and a test may be killed.
         // Its end of this pipe is closed in any case.
-        let script = "read -r _; kill -KILL -- \"-$1\"; rm -rf -- \"$2\"";
+        let script = "read -r _; kill -s KILL -- \"-$1\"; rm -rf -- \"$2\"";
         let keeper = Command::new("/bin/sh")
             .args(["-c", script, "keeper", &child.id().to_string()])
             .arg(&folder)
@@ -144,6 +144,8 @@ impl Drop for Server {
         // The keeper takes the end of its input as the sign.
         drop(self.keeper.stdin.take());
         _ = self.keeper.wait();
+        // Without a keeper, waiting would last.
+        _ = self.child.kill();
         _ = self.child.wait();
     }
 }
@@ -197,6 +199,7 @@ fn listening(table: &str, port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::wait_for;
 
     #[test]
     fn a_listener_is_told_from_another_process() {
@@ -205,7 +208,8 @@ mod tests {
         assert_eq!(listener(port, std::process::id()), Listener::Own);
         assert_eq!(listener(port, 1), Listener::Other);
         drop(listener_here);
-        assert_eq!(listener(port, std::process::id()), Listener::Nobody);
+        // A process that another test starts at this moment holds it too, until it is another program.
+        wait_for("nobody to listen", || (listener(port, std::process::id()) == Listener::Nobody).then_some(()));
     }
 
     #[test]

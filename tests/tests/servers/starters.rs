@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{fs, path::PathBuf, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambdaload_tests::{
@@ -7,16 +7,40 @@ use lambdaload_tests::{
 };
 use serde_json::{Value, json};
 
-/// A request to an AWS API: the status and the answer. Its signature is none, which all but S3 servers accept.
+/// What says who asks. The signature is wrong, and only S3 servers mind.
+fn authorization(key: &str, service: &str, day: &str) -> String {
+    let scope = format!("AWS4-HMAC-SHA256 Credential={key}/{day}/{REGION}/{service}/aws4_request");
+    let headers = "host;x-amz-content-sha256;x-amz-date";
+    format!("{scope}, SignedHeaders={headers}, Signature={}", "0".repeat(64))
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+/// A request in JSON to an AWS API: the status and the answer.
 fn ask(endpoint: &str, service: &str, path: &str, target: &str, body: &Value) -> (u16, String) {
-    let scope = format!("AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request");
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let mut response = agent
+    let mut response = agent()
         .post(format!("{endpoint}{path}"))
-        .header("Authorization", format!("{scope}, SignedHeaders=host, Signature=0"))
+        .header("Authorization", authorization(ACCESS_KEY, service, "20260101"))
         .header("Content-Type", "application/x-amz-json-1.0")
         .header("X-Amz-Target", target)
         .send(body.to_string())
+        .expect("an answer");
+    (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
+}
+
+/// Asks an S3 server for an object: the status and the answer.
+fn get_object(endpoint: &str, key: &str) -> (u16, String) {
+    // S3 servers refuse what was signed a while ago.
+    let now = Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).output().expect("the time").stdout;
+    let now = String::from_utf8(now).expect("text");
+    let mut response = agent()
+        .get(format!("{endpoint}/bucket/object"))
+        .header("Authorization", authorization(key, "s3", &now[..8]))
+        .header("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+        .header("X-Amz-Date", now.trim_end())
+        .call()
         .expect("an answer");
     (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
 }
@@ -49,10 +73,11 @@ fn assert_gone(pid: u32, endpoint: &str) {
     assert!(std::net::TcpStream::connect(address).is_err(), "somebody still answers on {address}");
 }
 
-fn folders_of(name: &str, pid: u32) -> Vec<String> {
-    let environment = fs::read_link(format!("/proc/{pid}/cwd")).expect("a working directory");
-    assert!(environment.starts_with(std::env::temp_dir()), "{name} works in {}", environment.display());
-    vec![environment.display().to_string()]
+/// The folder in which a server works, which must be its own.
+fn folder(pid: u32) -> PathBuf {
+    let folder = fs::read_link(format!("/proc/{pid}/cwd")).expect("a working directory");
+    assert!(folder.starts_with(std::env::temp_dir()), "it works in {}", folder.display());
+    folder
 }
 
 /// A function that answers every event with what it was given, in the words of the Lambda runtime API.
@@ -103,14 +128,14 @@ fn ministack_runs_functions_and_takes_them_with_it() {
     assert_eq!(said["given"], json!({"endpoint": endpoint, "extra": "of this test", "home": null}));
 
     let pid = account.pid();
-    let folder = folders_of("ministack", pid).remove(0);
+    let folder = folder(pid);
     let children: Vec<u32> = descendants(pid).into_iter().map(|(pid, _)| pid).collect();
     assert!(children.len() >= 2, "the function and its own child are not below ministack: {children:?}");
     drop(account);
     assert_gone(pid, &endpoint);
     let left: Vec<u32> = children.into_iter().filter(|pid| is_alive(*pid)).collect();
     assert_eq!(left, Vec::<u32>::new(), "processes of functions are left");
-    assert!(!Path::new(&folder).exists(), "{folder} is left");
+    assert!(!folder.exists(), "{} is left", folder.display());
 }
 
 #[test]
@@ -134,16 +159,19 @@ fn two_dynamodbs_know_nothing_of_each_other() {
 }
 
 #[test]
-fn two_s3s_refuse_what_is_not_signed() {
+fn two_s3s_know_the_key_and_nobody_elses_signature() {
     let (one, other) = (Versitygw::start(), Versitygw::start());
     for server in [&one, &other] {
-        let (status, answer) = ask(&server.endpoint(), "s3", "/bucket/key", "", &json!({}));
-        assert!(status == 403 || status == 400, "{status}: {answer}");
-        assert!(answer.contains("<Error>"), "{answer}");
+        assert_refused(&get_object(&server.endpoint(), ACCESS_KEY), "SignatureDoesNotMatch");
+        assert_refused(&get_object(&server.endpoint(), "nobody"), "InvalidAccessKeyId");
     }
     let (pid, endpoint) = (one.pid(), one.endpoint());
     drop(one);
     assert_gone(pid, &endpoint);
+}
+
+fn assert_refused((status, answer): &(u16, String), why: &str) {
+    assert!(*status == 403 && answer.contains(&format!("<Code>{why}</Code>")), "{status}: {answer}");
 }
 
 #[test]
@@ -190,11 +218,11 @@ fn microburst_throttles_in_the_words_of_aws() {
     assert_eq!(faults.fired_count("s3"), 0);
 
     faults.set_rules(json!([{"service": "s3", "error": {"code": "SlowDown"}}]));
-    let (status, answer) = ask(&faults.endpoint(), "s3", "/bucket/key", "", &json!({}));
+    let (status, answer) = get_object(&faults.endpoint(), ACCESS_KEY);
     assert!(status == 503 && answer.contains("<Code>SlowDown</Code>"), "{status}: {answer}");
     faults.heal();
-    let (status, answer) = ask(&faults.endpoint(), "s3", "/bucket/key", "", &json!({}));
-    assert!(status != 503, "{status}: {answer}");
+    let (status, answer) = get_object(&faults.endpoint(), ACCESS_KEY);
+    assert!(status == 404 && answer.contains("<Code>NoSuchBucket</Code>"), "{status}: {answer}");
 
     let (pid, endpoint) = (faults.pid(), faults.endpoint());
     drop(faults);
