@@ -1,5 +1,6 @@
 //! Everything that is decided before anything is spent.
 
+mod deadlines;
 mod load;
 mod ramps;
 mod scenario;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use crate::k6::options::{LoadZone, SummaryMode, SummaryOptions, TimeUnit};
+pub use deadlines::{Deadlines, Pace};
 pub use load::Offered;
 pub use ramps::Ramp;
 pub use scenario::PlannedScenario;
@@ -85,44 +87,6 @@ pub struct Plan {
     pub deadlines: Deadlines,
     /// How often things are looked at.
     pub pace: Pace,
-}
-
-/// When waiting ends. Every state of a run has one of these and a reason to give when it passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deadlines {
-    /// From the launch of a worker until it is ready.
-    #[serde(with = "millis")]
-    pub ready: Duration,
-    /// For `setup()`, over k6's own limit for it.
-    #[serde(with = "millis")]
-    pub setup: Duration,
-    /// From the start until k6's scenarios have ended: the planned duration and what a k6 that still lives may be late.
-    #[serde(with = "millis")]
-    pub run: Duration,
-    /// For `teardown()`, over k6's own limit for it.
-    #[serde(with = "millis")]
-    pub teardown: Duration,
-    /// From asking k6 to stop until it is killed.
-    #[serde(with = "millis")]
-    pub stop: Duration,
-    /// A worker whose beat has not changed for so long is lost; a worker that finds no sign of its aggregator for three
-    /// times as long stops its k6.
-    #[serde(with = "millis")]
-    pub lost: Duration,
-}
-
-/// How often things are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pace {
-    /// Between two looks at the ledger.
-    #[serde(with = "millis")]
-    pub poll: Duration,
-    /// Between two chunks of a worker, and two live states of the aggregator.
-    #[serde(with = "millis")]
-    pub flush: Duration,
-    /// From writing the common start T0 until T0: long enough for every worker to see it.
-    #[serde(with = "millis")]
-    pub start_lead: Duration,
 }
 
 /// What the user asked for.
@@ -299,29 +263,6 @@ impl Plan {
     /// The part of [`Plan::rps`] that falls to one worker.
     pub fn worker_rps(&self, index: WorkerIndex) -> Option<u64> {
         Some(self.segment(index)?.share(self.rps?))
-    }
-}
-
-impl Deadlines {
-    fn new(options: &Options, vus_per_worker: u64) -> Self {
-        // A minute for process start and init code, and 20 ms for each VU: a large init code takes about that.
-        let ready = Duration::from_mins(1) + Duration::from_millis(vus_per_worker.saturating_mul(20));
-        Self {
-            ready,
-            setup: options.setup_timeout() + Duration::from_secs(5),
-            run: options.total_duration + Duration::from_secs(20),
-            teardown: options.teardown_timeout() + Duration::from_secs(5),
-            stop: Duration::from_secs(10),
-            lost: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Pace {
-    /// Looks are spaced so that N workers together ask the ledger a bounded number of times per second.
-    fn of(workers: u32) -> Self {
-        let poll = Duration::from_millis(u64::from(workers).clamp(100, 1_000));
-        Self { poll, flush: Duration::from_secs(1).max(poll), start_lead: poll * 2 + Duration::from_millis(300) }
     }
 }
 
