@@ -271,7 +271,7 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            4 => (0u8..9, 0u32..14, 0i64..40, 1u64..40)
+            4 => (0u8..9, 1u32..14, 0i64..40, 1u64..40)
                 .prop_map(|(name, workers, waits, lasts)| Step::Claim { name, workers, waits, lasts }),
             2 => (0u8..9).prop_map(Step::Release),
             1 => (0u8..9, 0u32..5, 0i64..20).prop_map(|(name, workers, after)| Step::Settle { name, workers, after }),

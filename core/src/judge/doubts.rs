@@ -151,9 +151,9 @@ fn stopped_by_us(evidence: &Evidence<'_>, alone: bool) -> Option<Reason> {
     let hung = evidence.workers.iter().any(|w| w.failure.as_ref().is_some_and(is_late));
     let not_started = |next_step| Some(reason(ReasonCode::NotStarted, abort.message.clone(), Some(next_step)));
     match abort.cause {
-        AbortCause::Deadline if evidence.run.state.phase < Phase::Initializing => {
-            not_started("let it wait longer (--queue-timeout), or run it when less is going on; `lambdaload runs list` shows what is")
-        }
+        AbortCause::Deadline if evidence.run.state.phase < Phase::Initializing => not_started(
+            "let it wait longer (--queue-timeout), or run it when less is going on; `lambdaload runs list` shows what is",
+        ),
         AbortCause::System if alone && evidence.workers.is_empty() => not_started("run the test again"),
         // Where k6 itself was too late, the worker's failure has said so.
         AbortCause::Deadline if !hung => Some(reason(

@@ -51,19 +51,14 @@ pub(super) async fn update_slots(
 
 /// Gives back the room of a run that is over, but for workers that may still live, and calls whoever has room now. The ports
 /// always answer.
-pub(super) async fn free_room(
-    ports: &AccountPorts,
-    deployment: &Deployment,
-    run: &RunRecord,
-) -> Result<(), RoomError> {
+pub(super) async fn free_room(ports: &AccountPorts, deployment: &Deployment, run: &RunRecord) -> Result<(), RoomError> {
     let clock = &*ports.clock;
     let workers = persist(clock, PATIENCE, || ports.ledger.workers(&run.id)).await?;
     let open = workers.iter().filter(|worker| worker.phase < WorkerPhase::Closed).count();
     let open = u32::try_from(open).unwrap_or(u32::MAX);
     let gone_by = gone_by(&run.plan, clock.now());
-    let settle = || {
-        update_slots(&*ports.slots, |slots| slots.settle(&run.id, open, gone_by, deployment.capacity, clock.now()))
-    };
+    let settle =
+        || update_slots(&*ports.slots, |slots| slots.settle(&run.id, open, gone_by, deployment.capacity, clock.now()));
     let slots = persist(clock, PATIENCE, settle).await?;
     if let Some(held) = slots.held.get(&run.id) {
         appoint(ports, &run.id, appointments::ROOM, held.until).await?;

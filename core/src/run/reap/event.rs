@@ -103,9 +103,11 @@ impl CallEnd {
     /// What became of whoever was called.
     pub fn words(&self) -> String {
         match self {
-            Self::NeverBegan => "Lambda did not start it in time: all concurrency that is reserved for it, or left in the \
+            Self::NeverBegan => {
+                "Lambda did not start it in time: all concurrency that is reserved for it, or left in the \
                 account, was in use (throttled)"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::TimedOut { seconds } if seconds.is_empty() => "Lambda ended it, since its time was over".to_owned(),
             Self::TimedOut { seconds } => format!("Lambda ended it after {seconds} s, since its time was over"),
             Self::Killed => "Lambda killed it, which it does when a function needs more memory than it has".to_owned(),
@@ -179,11 +181,7 @@ fn run_id(text: &str) -> Result<RunId, UnknownEvent> {
     RunId::parse(text).map_err(|error| UnknownEvent(error.to_string()))
 }
 
-fn end_of(
-    request: &RequestContext,
-    response: Option<&ResponseContext>,
-    payload: Option<&ResponsePayload>,
-) -> CallEnd {
+fn end_of(request: &RequestContext, response: Option<&ResponseContext>, payload: Option<&ResponsePayload>) -> CallEnd {
     if request.condition == "EventAgeExceeded" {
         return CallEnd::NeverBegan;
     }
@@ -260,7 +258,10 @@ mod tests {
             (serde_json::to_value(&task), Called::Worker(task)),
             (serde_json::to_value(&aggregator), Called::Aggregator(aggregator)),
             (Ok(json!({"do": "resume", "run": RUN})), Called::Launcher(run.clone())),
-            (Ok(json!({"do": "start", "run": RUN, "version": "0.1.0", "plan": {"of": "others"}})), Called::Launcher(run)),
+            (
+                Ok(json!({"do": "start", "run": RUN, "version": "0.1.0", "plan": {"of": "others"}})),
+                Called::Launcher(run),
+            ),
         ] {
             let end = CallEnd::Failed("y".into());
             let event = parse(&record("RetriesExhausted", &payload.expect("JSON"), &error));
@@ -275,7 +276,10 @@ mod tests {
         let timed_out = |seconds: &str| CallEnd::TimedOut { seconds: seconds.into() };
         let words = "2026-11-22T12:15:00.123Z e4b46cbf Task timed out after 900.00 seconds";
         assert_eq!(exhausted("Sandbox.Timedout", words), timed_out("900"));
-        assert_eq!(exhausted("Sandbox.Timedout", "RequestId: e4 Error: Task timed out after 3.05 seconds"), timed_out("3.05"));
+        assert_eq!(
+            exhausted("Sandbox.Timedout", "RequestId: e4 Error: Task timed out after 3.05 seconds"),
+            timed_out("3.05")
+        );
         assert_eq!(exhausted("Sandbox.Timedout", ""), timed_out(""));
         let killed = "RequestId: e4b46cbf Error: Runtime exited with error: signal: killed";
         assert_eq!(exhausted("Runtime.ExitError", killed), CallEnd::Killed);
