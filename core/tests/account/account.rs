@@ -183,6 +183,11 @@ impl Account {
         self.lock().rules.push(Rule { function, about: about.to_owned(), nth, seen: 0, habit });
     }
 
+    /// Lets the launcher believe that workers live so long.
+    pub(crate) fn promise_life(&self, worker_life: Duration) {
+        self.inner.deployment.lock().expect("whole").worker_life = worker_life;
+    }
+
     /// Deploys again, with another capacity.
     pub(crate) fn resize(&self, capacity: u32) {
         self.inner.deployment.lock().expect("whole").capacity = capacity;
@@ -224,6 +229,11 @@ impl Account {
         }
     }
 
+    /// Plans, uploads, asks, and expects that the run is launched at once.
+    pub(crate) async fn launch(&self, test: &Test) {
+        assert_eq!(self.start(test).await, Ok(LaunchReply::Launched));
+    }
+
     /// Plans, uploads and asks.
     pub(crate) async fn start(&self, test: &Test) -> Result<LaunchReply, String> {
         self.ask(&self.request(test).await).await
@@ -252,17 +262,22 @@ impl Account {
 
     /// Starts a run and waits until everything is over.
     pub(crate) async fn verdict_of(&self, test: &Test) -> Verdict {
-        assert_eq!(self.start(test).await, Ok(LaunchReply::Launched));
+        self.launch(test).await;
         let verdict = self.verdict(&test.id).await;
         self.all_over().await;
         verdict
     }
 
-    /// Returns when no function runs and no appointment is left; nothing may be left over then.
-    pub(crate) async fn all_over(&self) {
+    /// Returns when no function runs and no appointment is left.
+    pub(crate) async fn all_quiet(&self) {
         while !self.lock().running.iter().all(|(.., task)| task.is_over()) {
             self.time().sleep(seconds(1)).await;
         }
+    }
+
+    /// Returns when all is quiet; nobody may have room any more then.
+    pub(crate) async fn all_over(&self) {
+        self.all_quiet().await;
         let slots = self.slots().await;
         assert!(slots.held.is_empty() && slots.waiting.is_empty(), "{slots:?}");
     }

@@ -56,7 +56,7 @@ fn a_run_that_no_aggregator_conducts_in_time_is_invalid_and_ends() {
         play(3, async |account| {
             account.habit(Function::Aggregator, "", 1, habit.clone());
             let test = Test::of(1, 3).lasting(seconds(120));
-            account.start(&test).await.expect("launched");
+            account.launch(&test).await;
             let verdict = account.verdict(&test.id).await;
             assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96), "{habit:?}");
             assert!(
@@ -75,7 +75,7 @@ fn an_aggregator_that_dies_again_and_again_is_called_only_so_often() {
     play(3, async |account| {
         (1..=20).for_each(|nth| account.habit(Function::Aggregator, "", nth, Habit::Dies(seconds(7))));
         let test = Test::of(1, 3).lasting(seconds(200));
-        account.start(&test).await.expect("launched");
+        account.launch(&test).await;
         let verdict = account.verdict(&test.id).await;
         assert_eq!(codes(&verdict).last(), Some(&ReasonCode::AggregatorLost), "{}", told(&verdict));
         assert_eq!(account.begun(Function::Aggregator, "").len(), 4);
@@ -90,13 +90,13 @@ fn a_worker_that_does_not_come_is_named() {
         (Habit::Throttled, ReasonCode::WorkerNotLaunched, "worker 2: Lambda did not start it in time", 90),
         (Habit::Fails, ReasonCode::WorkerNotLaunched, "worker 2: rate exceeded", 30),
         (Habit::Dies(Duration::ZERO), ReasonCode::WorkerNotLaunched, "", 30),
-        (Habit::Lost, ReasonCode::DeadlinePassed, "not ready after 126 s: worker 2", 150),
-        (Habit::DiesSilently(Duration::ZERO), ReasonCode::DeadlinePassed, "not ready after 126 s: worker 2", 150),
+        (Habit::Lost, ReasonCode::DeadlinePassed, "not ready after 125 s: worker 2", 150),
+        (Habit::DiesSilently(Duration::ZERO), ReasonCode::DeadlinePassed, "not ready after 125 s: worker 2", 150),
     ] {
         play(3, async |account| {
             account.habit(Function::Worker, r#""index":1,"#, 1, habit.clone());
             let test = Test::of(1, 3);
-            account.start(&test).await.expect("launched");
+            account.launch(&test).await;
             let verdict = account.verdict(&test.id).await;
             assert_eq!(verdict.outcome, Outcome::Invalid, "{habit:?}");
             if !words.is_empty() {
@@ -132,7 +132,7 @@ fn a_worker_that_dies_is_named_with_what_is_known_of_it() {
         play(3, async |account| {
             account.habit(Function::Worker, r#""index":1,"#, 1, habit.clone());
             let test = Test::of(1, 3).lasting(seconds(100));
-            account.start(&test).await.expect("launched");
+            account.launch(&test).await;
             let verdict = account.verdict(&test.id).await;
             assert_eq!((verdict.outcome, codes(&verdict)), (Outcome::Invalid, vec![ReasonCode::WorkerLost]));
             assert!(told(&verdict).starts_with(words), "{habit:?}: {}", told(&verdict));
@@ -147,7 +147,7 @@ fn what_was_reported_of_a_second_delivery_does_no_harm_to_the_first() {
     for at in [Duration::ZERO, seconds(8)] {
         play(3, async |account| {
             let test = Test::of(1, 3).lasting(seconds(40));
-            account.start(&test).await.expect("launched");
+            account.launch(&test).await;
             account.at(seconds(6) + at).await;
             // Two deliveries of one call: one was throttled, or crashed, while the other has the segment.
             account.report_failed(&test.id, 1, "EventAgeExceeded");

@@ -4,7 +4,7 @@
 
 mod account;
 mod calls;
-// mod chaos;
+mod chaos;
 mod queue;
 mod successions;
 mod test;

@@ -59,7 +59,7 @@ fn three_runs_go_one_after_the_other_where_there_is_room_for_one() {
 fn a_run_waits_only_so_long() {
     play(2, async |account| {
         let long = Test::of(1, 2).lasting(seconds(300));
-        account.start(&long).await.expect("launched");
+        account.launch(&long).await;
         let test = Test { queue: seconds(60), ..Test::of(2, 2) };
         assert_eq!(account.start(&test).await, Ok(LaunchReply::Queued { place: 1 }));
         no_room(&account.verdict(&test.id).await);
@@ -77,7 +77,7 @@ fn a_run_waits_only_so_long() {
 #[test]
 fn a_run_that_may_not_wait_is_refused_at_once() {
     play(2, async |account| {
-        account.start(&Test::of(1, 1)).await.expect("launched");
+        account.launch(&Test::of(1, 1)).await;
         let test = Test { queue: Duration::ZERO, ..Test::of(2, 2) };
         let reply = account.start(&test).await;
         let Ok(LaunchReply::Refused { message }) = reply else { panic!("{reply:?}") };
@@ -176,7 +176,7 @@ fn of_many_launchers_at_once_none_gives_more_room_than_there_is() {
 #[test]
 fn a_run_that_no_longer_fits_holds_up_nobody() {
     play(4, async |account| {
-        account.start(&Test::of(1, 4)).await.expect("launched");
+        account.launch(&Test::of(1, 4)).await;
         assert_eq!(account.start(&Test::of(2, 3)).await, Ok(LaunchReply::Queued { place: 1 }));
         assert_eq!(account.start(&Test::of(3, 2)).await, Ok(LaunchReply::Queued { place: 2 }));
         account.resize(2);
@@ -193,7 +193,7 @@ fn a_run_that_no_longer_fits_holds_up_nobody() {
 fn a_run_that_everybody_forgot_loses_its_room() {
     play(2, async |account| {
         let test = Test::of(1, 2);
-        account.start(&test).await.expect("launched");
+        account.launch(&test).await;
         account.kill(Function::Aggregator, &test.id);
         // All appointments are missed.
         account.kill(Function::Reaper, &test.id);

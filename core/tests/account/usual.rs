@@ -40,11 +40,12 @@ fn one_write_stops_every_k6_within_three_seconds() {
     for at_once in [false, true] {
         play(10, async |account| {
             let test = Test::of(1, 5).lasting(seconds(300));
-            account.start(&test).await.expect("launched");
+            account.launch(&test).await;
             account.at(seconds(60)).await;
             assert!(account.stop(&test.id, at_once).await);
             let verdict = account.verdict(&test.id).await;
-            let ended = account.when(&test.id, |event| *event == Event::IterationsEnded);
+            let is_end = |event: &Event| matches!(event, Event::IterationsEnded | Event::Killed);
+            let ended = account.when(&test.id, is_end);
             let is_in_time = |at: &Duration| (seconds(60)..=seconds(63)).contains(at);
             assert!(ended.len() == 5 && ended.iter().all(|(at, _)| is_in_time(at)), "{ended:?}");
             assert!(codes(&verdict).contains(&ReasonCode::Stopped), "{:?}", verdict.reasons);
@@ -115,7 +116,7 @@ fn what_cannot_be_started_here_is_refused_and_leaves_nothing() {
 #[test]
 fn two_runs_of_one_id_are_refused() {
     play(9, async |account| {
-        account.start(&Test::of(1, 3)).await.expect("launched");
+        account.launch(&Test::of(1, 3)).await;
         let other = refusal(account, &account.request(&Test::of(1, 2)).await).await;
         assert!(other.contains("there is another run"), "{other}");
         assert_eq!(account.verdict(&run_id(1)).await.planned_workers, 3);

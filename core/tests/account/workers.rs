@@ -6,10 +6,10 @@ use lambdaload_core::{
     ids::Attempt,
     ports::Ledger,
     records::FailureKind,
-    run::launch::{LaunchReply, LaunchRequest},
+    run::launch::LaunchReply,
     testing::{
         faulty::{Fault, When},
-        generator::{Event, Hook},
+        generator::Event,
     },
     verdict::{Outcome, ReasonCode, Verdict},
 };
@@ -23,75 +23,31 @@ fn failure_of(verdict: &Verdict, number: usize) -> Option<(FailureKind, String)>
     verdict.workers[number - 1].failure.clone().map(|failure| (failure.kind, failure.message))
 }
 
-/// Starts a run whose workers may need more time than they have, as no launcher would.
-async fn start_too_long(account: &Account, test: &Test) {
-    let LaunchRequest::Start { version, run, mut plan } = account.request(test).await else { panic!("no start") };
-    plan.deadlines.setup = seconds(5);
-    plan.deadlines.teardown = seconds(5);
-    plan.deadlines.run = plan.duration;
-    plan.deadlines.ready = seconds(5);
-    let request = LaunchRequest::Start { version, run, plan };
-    assert_eq!(account.ask(&request).await, Ok(LaunchReply::Launched));
-}
-
-#[test]
-fn a_worker_stops_its_k6_before_lambda_ends_it() {
-    for number in [1, 2] {
-        play(3, async |account| {
-            // By its plan the test is over in time; this k6 is not.
-            let test = Test { duration: seconds(800), ..Test::of(1, 3) };
-            let test = test.with(number, |k6| k6.lasts = seconds(2_000));
-            start_too_long(account, &test).await;
-            // The launcher was told of a shorter test.
-            let verdict = account.verdict(&test.id).await;
-            let now = account.time().elapsed();
-            assert_eq!(verdict.outcome, Outcome::Invalid);
-            assert!(now < seconds(900), "{now:?}");
-            let ended = account.when(&test.id, |event| *event == Event::IterationsEnded);
-            assert_eq!(ended.len(), 3);
-            assert_eq!(
-                (verdict.samples.read, verdict.samples.missing.len()),
-                (verdict.samples.merged, 0),
-                "{}",
-                told(&verdict)
-            );
-            account.all_over().await;
-        });
-    }
-}
-
 #[test]
 fn a_worker_whose_time_is_over_says_so_and_uploads_all() {
     for (number, hangs) in [(1, false), (2, false), (1, true), (2, true)] {
         play(3, async |account| {
-            let test = Test { duration: seconds(845), ..Test::of(1, 3) };
-            let test = test.with(number, |k6| {
-                (k6.lasts, k6.setup) = (seconds(2_000), Hook::Returns(seconds(1), "{}".into()));
+            account.promise_life(seconds(2_000));
+            let test = Test { duration: seconds(870), ..Test::of(1, 3) }.with(number, |k6| {
+                k6.lasts = seconds(2_000);
                 (k6.ignores_interrupt, k6.ignores_stop) = (hangs, hangs);
             });
-            let LaunchRequest::Start { version, run, mut plan } = account.request(&test).await else { panic!() };
-            (plan.deadlines.setup, plan.deadlines.teardown, plan.deadlines.ready) =
-                (seconds(1), seconds(1), seconds(1));
-            (plan.deadlines.launch, plan.deadlines.stop, plan.deadlines.upload) = (seconds(0), seconds(5), seconds(10));
-            // What the launcher looks at is shorter than what the aggregator bears.
-            plan.deadlines.run = seconds(868);
-            let request = LaunchRequest::Start { version, run, plan };
-            assert_eq!(account.ask(&request).await, Ok(LaunchReply::Launched));
+            account.launch(&test).await;
             let verdict = account.verdict(&test.id).await;
-            let (kind, message) = failure_of(&verdict, number as usize).expect("failed");
             assert_eq!(
-                (kind, message.as_str()),
-                (FailureKind::OutOfTime, "Lambda ends it after 900 s; its k6 was stopped before that"),
+                failure_of(&verdict, number).expect("failed"),
+                (FailureKind::OutOfTime, "Lambda ends it after 900 s; its k6 was stopped before that".to_owned()),
                 "{number} {hangs}: {}",
                 told(&verdict)
             );
-            assert_eq!(verdict.outcome, Outcome::Invalid);
+            assert_eq!((verdict.outcome, codes(&verdict)[0]), (Outcome::Invalid, ReasonCode::WorkerFailed));
             assert_eq!((verdict.samples.read, verdict.samples.missing.len()), (verdict.samples.merged, 0));
             assert!(told(&verdict).starts_with(&format!("worker {number}: Lambda ends it")), "{}", told(&verdict));
             assert_eq!(account.begun(Function::Reaper, "requestPayload").len(), 0, "nobody was cut off");
-            // What was set up is torn down, if need be by somebody else.
+            // What was set up is torn down, by somebody who has time for it.
             let torn_down = account.when(&test.id, |event| *event == Event::Teardown);
-            assert_eq!(torn_down.len(), 1, "{number} {hangs}: {torn_down:?}");
+            let by = if number == 1 { 4 } else { 1 };
+            assert!(matches!(torn_down[..], [(_, found)] if found == by), "{number} {hangs}: {torn_down:?}");
             account.all_over().await;
         });
     }
@@ -100,12 +56,9 @@ fn a_worker_whose_time_is_over_says_so_and_uploads_all() {
 #[test]
 fn a_worker_that_cannot_be_in_time_does_not_begin() {
     play(3, async |account| {
+        account.promise_life(seconds(2_000));
         let test = Test::of(1, 3).lasting(seconds(880));
-        let LaunchRequest::Start { version, run, mut plan } = account.request(&test).await else { panic!() };
-        let deadlines = &mut plan.deadlines;
-        (deadlines.run, deadlines.setup, deadlines.teardown) = (seconds(700), seconds(1), seconds(1));
-        let request = LaunchRequest::Start { version, run, plan };
-        assert_eq!(account.ask(&request).await, Ok(LaunchReply::Launched));
+        account.launch(&test).await;
         let verdict = account.verdict(&test.id).await;
         let (kind, message) = failure_of(&verdict, 1).expect("failed");
         assert_eq!(kind, FailureKind::OutOfTime);
@@ -123,7 +76,7 @@ fn a_worker_that_cannot_be_in_time_does_not_begin() {
 fn a_worker_whose_lease_another_took_leaves_and_the_run_is_invalid() {
     play(3, async |account| {
         let test = Test::of(1, 3).lasting(seconds(100));
-        account.start(&test).await.expect("launched");
+        account.launch(&test).await;
         account.at(seconds(20)).await;
         account.ledger().give_to(&test.id, worker(2), Attempt(2));
         let verdict = account.verdict(&test.id).await;
@@ -140,7 +93,7 @@ fn a_worker_whose_lease_another_took_leaves_and_the_run_is_invalid() {
 fn room_of_workers_that_may_still_live_is_given_to_nobody_before_they_have_gone() {
     play(3, async |account| {
         let test = Test::of(1, 3).lasting(seconds(200));
-        account.start(&test).await.expect("launched");
+        account.launch(&test).await;
         assert_eq!(account.start(&Test::of(2, 3)).await, Ok(LaunchReply::Queued { place: 1 }));
         account.at(seconds(10)).await;
         // Nobody can read or write the records of the workers any more, themselves included.
@@ -162,7 +115,7 @@ fn room_of_workers_that_may_still_live_is_given_to_nobody_before_they_have_gone(
 fn a_reported_worker_that_lives_on_is_out() {
     play(3, async |account| {
         let test = Test { min_workers: Some(2), ..Test::of(1, 3) }.lasting(seconds(100));
-        account.start(&test).await.expect("launched");
+        account.launch(&test).await;
         account.at(seconds(20)).await;
         // For a while it cannot renew its lease, and meanwhile it is said to have failed.
         account.faults(Function::Worker).ledger.add(
