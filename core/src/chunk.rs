@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Attempt, RunId, WorkerIndex},
+    seal::{Seal, SealError},
     series::SeriesId,
     stats::Stats,
     threshold::LimitCount,
@@ -79,47 +80,35 @@ pub enum ChunkError {
     Malformed(String),
 }
 
-/// The first bytes of every chunk.
-const MARK: [u8; 4] = *b"LLch";
-
 /// The format this program writes and reads. Any change of [`Chunk`] or of what it holds needs a new number.
 const FORMAT: u16 = 1;
-
-/// Mark, format, checksum.
-const HEADER: usize = 4 + 2 + 4;
 
 /// No honest chunk comes near; a larger object is refused before it is decoded.
 pub const MAX_BYTES: usize = 64 << 20;
 
+const SEAL: Seal = Seal { mark: *b"LLch", format: FORMAT, max_bytes: MAX_BYTES };
+
+impl From<SealError> for ChunkError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Foreign => Self::Foreign,
+            SealError::Format { found } => Self::Format { found },
+            SealError::Oversized(bytes) => Self::Oversized(bytes),
+            SealError::Damaged => Self::Damaged,
+        }
+    }
+}
+
 impl Chunk {
     /// The chunk's bytes: mark, format, CRC-32 of the contents, contents.
     pub fn encode(&self) -> Result<Vec<u8>, ChunkError> {
-        let malformed = |error: postcard::Error| ChunkError::Malformed(error.to_string());
-        let contents = postcard::to_stdvec(self).map_err(malformed)?;
-        let mut bytes = Vec::with_capacity(HEADER + contents.len());
-        bytes.extend_from_slice(&MARK);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&contents).to_le_bytes());
-        bytes.extend_from_slice(&contents);
-        if bytes.len() > MAX_BYTES { Err(ChunkError::Oversized(bytes.len())) } else { Ok(bytes) }
+        let contents = postcard::to_stdvec(self).map_err(|error| ChunkError::Malformed(error.to_string()))?;
+        Ok(SEAL.seal(&contents)?)
     }
 
     /// Reads a chunk's bytes. Never panics, and allocates no more than the bytes account for.
     pub fn decode(bytes: &[u8]) -> Result<Self, ChunkError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(ChunkError::Oversized(bytes.len()));
-        }
-        let rest = bytes.strip_prefix(&MARK).ok_or(ChunkError::Foreign)?;
-        let (format, rest) = rest.split_first_chunk::<2>().ok_or(ChunkError::Foreign)?;
-        let found = u16::from_le_bytes(*format);
-        if found != FORMAT {
-            return Err(ChunkError::Format { found });
-        }
-        let (checksum, contents) = rest.split_first_chunk::<4>().ok_or(ChunkError::Damaged)?;
-        if crc32fast::hash(contents) != u32::from_le_bytes(*checksum) {
-            return Err(ChunkError::Damaged);
-        }
-        match postcard::take_from_bytes(contents) {
+        match postcard::take_from_bytes(SEAL.open(bytes)?) {
             Ok((chunk, [])) => Ok(chunk),
             Ok(_) => Err(ChunkError::Malformed("bytes are left over".into())),
             Err(error) => Err(ChunkError::Malformed(error.to_string())),
@@ -196,11 +185,7 @@ mod tests {
         /// Contents that a right checksum covers may still be nonsense.
         #[test]
         fn no_contents_make_it_panic(contents in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut bytes = MARK.to_vec();
-            bytes.extend_from_slice(&FORMAT.to_le_bytes());
-            bytes.extend_from_slice(&crc32fast::hash(&contents).to_le_bytes());
-            bytes.extend_from_slice(&contents);
-            let _ = Chunk::decode(&bytes);
+            let _ = Chunk::decode(&SEAL.seal(&contents).expect("seals"));
         }
     }
 }

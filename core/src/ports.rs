@@ -64,6 +64,14 @@ pub trait ObjectStore: Send + Sync {
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError>;
     /// The object's bytes.
     async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError>;
+    /// Whether there is such an object. Stores that can tell without reading it should.
+    async fn has(&self, key: &str) -> Result<bool, StoreError> {
+        match self.get(key).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Why the ledger did not do what was asked.
@@ -407,6 +415,11 @@ pub mod keys {
     /// A worker's closing record.
     pub fn closing(run: &RunId, worker: WorkerIndex, attempt: Attempt) -> String {
         format!("runs/{run}/workers/{}/{}-closing.json", worker.number(), attempt.0)
+    }
+
+    /// What an aggregator leaves to its successor.
+    pub fn checkpoint(run: &RunId, succession: u32) -> String {
+        format!("runs/{run}/checkpoints/{succession:03}.bin")
     }
 
     /// The live state, replaced each second.

@@ -41,6 +41,15 @@ pub struct RunRecord {
     /// How many VUs somebody wants of the scenario that can be controlled; none if nobody has said so yet.
     #[serde(default)]
     pub scale: Option<Scale>,
+    /// How many aggregators came before the one that conducts the run now. One that sees a later one leaves.
+    #[serde(default)]
+    pub succession: u32,
+    /// How often the reaper has called somebody again, because who had been called died.
+    #[serde(default)]
+    pub rescues: u32,
+    /// When the run is over in any case, by wall clock; set when its workers are called.
+    #[serde(default)]
+    pub ends_by: Option<Timestamp>,
 }
 
 impl RunRecord {
@@ -154,7 +163,9 @@ pub enum FailureKind {
     Store,
     /// The worker found no sign of its aggregator for too long, or the run went on without it, and stopped.
     Abandoned,
-    /// The worker stopped giving signs of life.
+    /// The runtime was about to end the worker, which stopped its k6 before.
+    OutOfTime,
+    /// The worker stopped giving signs of life, or its end was reported by whoever ran it.
     Lost,
     /// The worker could not be launched.
     NotLaunched,
@@ -175,6 +186,9 @@ impl RunRecord {
             left_out: BTreeMap::new(),
             scale: None,
             aggregator_beat: 0,
+            succession: 0,
+            rescues: 0,
+            ends_by: None,
         }
     }
 }

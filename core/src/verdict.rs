@@ -137,6 +137,8 @@ pub enum ReasonCode {
     WorkerFailed,
     /// A worker could not be launched.
     WorkerNotLaunched,
+    /// The run was never started: there was no room for it in time, or nobody could start it.
+    NotStarted,
     /// `setup()` was run and `teardown()` was not.
     TeardownMissing,
     /// A worker was lost, which `--min-workers` accepts.

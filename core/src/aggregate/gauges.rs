@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::slices::{Sliced, Slices},
     ids::WorkerIndex,
@@ -13,15 +15,15 @@ use crate::{
 const STANDS_FOR_SECONDS: i64 = 3;
 
 /// The last value of each worker in each slice.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WorkerGauges {
     slices: Slices<LastByWorker>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct LastByWorker(BTreeMap<WorkerIndex, Last>);
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Last {
     at: i64,
     value: f64,

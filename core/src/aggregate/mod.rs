@@ -14,6 +14,8 @@ pub(crate) use view::RATE_SECONDS;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     aggregate::{gauges::WorkerGauges, slices::Slices},
     chunk::{Chunk, ChunkSeries},
@@ -25,7 +27,7 @@ use crate::{
 };
 
 /// The merged samples.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Aggregate {
     series: HashMap<SeriesId, Merged>,
     metrics: BTreeMap<String, Metric>,
@@ -34,7 +36,7 @@ pub struct Aggregate {
 }
 
 /// One series, merged.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Merged {
     total: Stats,
     /// The least that any worker gave; so the order of merging does not matter.
@@ -49,7 +51,7 @@ struct Merged {
 }
 
 /// What was merged of one worker.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct MergedWorker {
     attempt: Attempt,
     /// All chunks up to this one are merged.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
 use crate::stats::Stats;
 
 /// More slices than that are merged in pairs: fifteen minutes by the second, and what a chart of 900 pixels can show.
@@ -26,10 +28,17 @@ impl Sliced for Stats {
 }
 
 /// The slices by their start, in seconds since the Unix epoch.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Slices<T> {
+    #[serde(deserialize_with = "positive")]
     width: i64,
     slices: BTreeMap<i64, T>,
+}
+
+/// Nothing is divided by a width of 0.
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let width = i64::deserialize(deserializer)?;
+    if width > 0 { Ok(width) } else { Err(D::Error::custom("a width of slices that is not positive")) }
 }
 
 impl<T: Sliced + Clone> Slices<T> {

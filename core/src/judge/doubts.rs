@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     ids::WorkerIndex,
     judge::{Evidence, is_script_exception, reason},
-    lifecycle::AbortCause,
+    lifecycle::{AbortCause, Phase},
     plan::plural,
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     summary::format::grouped,
@@ -113,6 +113,13 @@ fn failed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (Worke
             FailureKind::K6Hung => {
                 (ReasonCode::WorkerFailed, "see whether the machine was overloaded; fewer workers or VUs may help")
             }
+            FailureKind::Lost => (
+                ReasonCode::WorkerLost,
+                "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed, or accept losses with --min-workers",
+            ),
+            FailureKind::OutOfTime => {
+                (ReasonCode::WorkerFailed, "shorten the test, so that its workers need less time than they have")
+            }
             FailureKind::Store => {
                 (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
             }
@@ -140,8 +147,14 @@ fn unclosed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (Wor
 /// A stop that was no part of the test, unless `alone` is false and what led to it has been told.
 fn stopped_by_us(evidence: &Evidence<'_>, alone: bool) -> Option<Reason> {
     let abort = evidence.run.state.abort.as_ref()?;
-    let hung = evidence.workers.iter().any(|w| w.failure.as_ref().is_some_and(|f| f.kind == FailureKind::K6Hung));
+    let is_late = |f: &Failure| matches!(f.kind, FailureKind::K6Hung | FailureKind::OutOfTime);
+    let hung = evidence.workers.iter().any(|w| w.failure.as_ref().is_some_and(is_late));
+    let not_started = |next_step| Some(reason(ReasonCode::NotStarted, abort.message.clone(), Some(next_step)));
     match abort.cause {
+        AbortCause::Deadline if evidence.run.state.phase < Phase::Initializing => not_started(
+            "let it wait longer (--queue-timeout), or run it when less is going on; `lambdaload runs list` shows what is",
+        ),
+        AbortCause::System if alone && evidence.workers.is_empty() => not_started("run the test again"),
         // Where k6 itself was too late, the worker's failure has said so.
         AbortCause::Deadline if !hung => Some(reason(
             ReasonCode::DeadlinePassed,

@@ -4,12 +4,19 @@
 //! k6 and uploads what it says. The aggregator ([`aggregate`]) starts and stops them together, merges and judges; then the
 //! script has the last word ([`summarize`]). Whoever looks on ([`watch`]) or intervenes ([`abort`], [`scale`], [`reap`]) needs nothing
 //! but ledger and store.
+//!
+//! In an account these parties are functions, each of which lives shorter than a run may last, and comes once, twice or not
+//! at all. A launcher ([`launch`]) claims [`room`] before it calls the others, aggregators follow one another ([`conduct`]),
+//! and a reaper ([`reap`]) has appointments to end what nobody else ended.
 
 pub mod abort;
 pub mod aggregate;
+mod appointments;
+pub mod conduct;
 pub mod launch;
 pub mod prepare;
 pub mod reap;
+pub mod room;
 pub mod scale;
 pub mod start;
 pub mod summarize;
@@ -55,6 +62,14 @@ pub struct AccountPorts {
     pub fleet: Arc<dyn Fleet>,
     pub slots: Arc<dyn SlotBook>,
     pub functions: Arc<dyn Functions>,
+}
+
+impl AccountPorts {
+    /// Those among them that every run needs.
+    fn for_runs(&self) -> Ports {
+        let Self { clock, store, ledger, fleet, .. } = self.clone();
+        Ports { clock, store, ledger, fleet }
+    }
 }
 
 /// What holds for all runs of a deployment.

@@ -1,7 +1,7 @@
 //! From a plan to launched workers.
 
 use crate::{
-    ids::{Attempt, RunId},
+    ids::{Attempt, RunId, WorkerIndex},
     lifecycle::RunEvent,
     ports::{LedgerError, StoreError, WorkerTask, keys},
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
@@ -40,26 +40,47 @@ pub async fn start(ports: &Ports, id: RunId, prepared: Prepared) -> Result<(), S
         Ok(()) | Err(StoreError::AlreadyExists(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let tasks: Vec<WorkerTask> =
-        plan.worker_indices().map(|index| WorkerTask { run: id.clone(), index, attempt: Attempt(1) }).collect();
+    let indices: Vec<WorkerIndex> = plan.worker_indices().collect();
     let run = RunRecord::new(id.clone(), ports.clock.now(), plan);
     let ports = &ports.timely();
     ports.ledger.create_run(&run).await?;
     for event in [RunEvent::Validated, RunEvent::Launched] {
         persist(&*ports.clock, PATIENCE, || record_event(&*ports.ledger, &id, event.clone())).await?;
     }
+    Ok(launch_workers(ports, &id, indices).await?)
+}
+
+/// Launches workers. Those that could not be launched are recorded as such. The ports always answer.
+pub(super) async fn launch_workers(
+    ports: &Ports,
+    run: &RunId,
+    indices: impl IntoIterator<Item = WorkerIndex>,
+) -> Result<(), LedgerError> {
+    let task = |index| WorkerTask { run: run.clone(), index, attempt: Attempt(1) };
+    let tasks: Vec<WorkerTask> = indices.into_iter().map(task).collect();
     for loss in ports.fleet.launch(&tasks).await {
         let failure = Failure { kind: FailureKind::NotLaunched, message: loss.message, exit: None, log: Vec::new() };
-        let worker = WorkerRecord {
-            phase: WorkerPhase::Closed,
-            failure: Some(failure),
-            ..WorkerRecord::claim(id.clone(), loss.index, Attempt(1))
-        };
-        match persist(&*ports.clock, PATIENCE, || ports.ledger.claim_worker(&worker)).await {
-            // It was launched after all, and has spoken for itself.
-            Ok(()) | Err(LedgerError::AlreadyExists(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
+        // If it cannot be recorded, it was launched after all, and has spoken for itself.
+        record_not_launched(ports, run, loss.index, failure).await?;
     }
     Ok(())
+}
+
+/// Records a worker that did not begin and never will, unless it has begun; whether it was recorded.
+pub(super) async fn record_not_launched(
+    ports: &Ports,
+    run: &RunId,
+    index: WorkerIndex,
+    failure: Failure,
+) -> Result<bool, LedgerError> {
+    let worker = WorkerRecord {
+        phase: WorkerPhase::Closed,
+        failure: Some(failure),
+        ..WorkerRecord::claim(run.clone(), index, Attempt(1))
+    };
+    match persist(&*ports.clock, PATIENCE, || ports.ledger.claim_worker(&worker)).await {
+        Ok(()) => Ok(true),
+        Err(LedgerError::AlreadyExists(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }

@@ -7,9 +7,13 @@ use futures::future::{self, Either};
 
 use crate::{
     ids::RunId,
-    ports::{Cause, Clock, Ledger, LedgerError, ObjectStore, RunSummary, StoreError},
+    ports::{
+        AggregatorTask, CallError, Cause, Clock, Functions, Ledger, LedgerError, ObjectStore, RunSummary, SlotBook,
+        StoreError, Timestamp,
+    },
     records::{RunRecord, WorkerRecord},
-    run::{Ports, UpdateError, WatchPorts, work::WorkPorts},
+    run::{AccountPorts, Ports, UpdateError, WatchPorts, work::WorkPorts},
+    slots::Slots,
     verdict::Verdict,
 };
 
@@ -19,6 +23,9 @@ pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long somebody tries again who has nothing else to do.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same for who calls another function.
+pub(super) const CALL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Before the second try, and by how much each further pause is longer: whoever else asks regularly is not met at the
 /// same moment again and again.
@@ -76,6 +83,12 @@ impl MayPass for UpdateError {
     }
 }
 
+impl MayPass for CallError {
+    fn may_pass(&self) -> bool {
+        true
+    }
+}
+
 impl Ports {
     /// These ports with stores and ledgers that always answer.
     pub(super) fn timely(&self) -> Self {
@@ -97,6 +110,16 @@ impl WorkPorts {
     pub(super) fn timely(&self) -> Self {
         let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
         Self { store, ledger, ..self.clone() }
+    }
+}
+
+impl AccountPorts {
+    /// These ports with stores, ledgers, slots and functions that always answer.
+    pub(super) fn timely(&self) -> Self {
+        let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
+        let slots = Timely { port: Arc::clone(&self.slots), clock: Arc::clone(&self.clock) };
+        let functions = Timely { port: Arc::clone(&self.functions), clock: Arc::clone(&self.clock) };
+        Self { store, ledger, slots: Arc::new(slots), functions: Arc::new(functions), ..self.clone() }
     }
 }
 
@@ -144,6 +167,54 @@ impl Timely<dyn Ledger> {
     }
 }
 
+impl Timely<dyn SlotBook> {
+    async fn ask(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<Slots, LedgerError>>,
+    ) -> Result<Slots, LedgerError> {
+        let late = || LedgerError::Unavailable { operation, cause: no_answer() };
+        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+impl Timely<dyn Functions> {
+    async fn ask(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<(), CallError>>,
+    ) -> Result<(), CallError> {
+        let late = || CallError { operation, cause: no_answer() };
+        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+#[async_trait]
+impl SlotBook for Timely<dyn SlotBook> {
+    async fn slots(&self) -> Result<Slots, LedgerError> {
+        self.ask("reading the book of slots", self.port.slots()).await
+    }
+
+    async fn replace_slots(&self, slots: &Slots) -> Result<Slots, LedgerError> {
+        self.ask("changing the book of slots", self.port.replace_slots(slots)).await
+    }
+}
+
+#[async_trait]
+impl Functions for Timely<dyn Functions> {
+    async fn aggregate(&self, task: &AggregatorTask) -> Result<(), CallError> {
+        self.ask("calling an aggregator", self.port.aggregate(task)).await
+    }
+
+    async fn launch(&self, run: &RunId) -> Result<(), CallError> {
+        self.ask("calling the launcher", self.port.launch(run)).await
+    }
+
+    async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError> {
+        self.ask("making an appointment with the reaper", self.port.reap_at(run, name, at)).await
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Timely<dyn ObjectStore> {
     async fn put_new(&self, key: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
@@ -156,6 +227,10 @@ impl ObjectStore for Timely<dyn ObjectStore> {
 
     async fn get(&self, key: &str) -> Result<Vec<u8>, StoreError> {
         self.ask("getting", key, self.port.get(key)).await
+    }
+
+    async fn has(&self, key: &str) -> Result<bool, StoreError> {
+        self.ask("looking for", key, self.port.has(key)).await
     }
 }
 

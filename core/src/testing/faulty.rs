@@ -10,8 +10,9 @@ use async_trait::async_trait;
 
 use crate::{
     ids::RunId,
-    ports::{Ledger, LedgerError, ObjectStore, RunSummary, StoreError},
+    ports::{Ledger, LedgerError, ObjectStore, RunSummary, SlotBook, StoreError},
     records::{RunRecord, WorkerRecord},
+    slots::Slots,
     testing::clock::VirtualTime,
     verdict::Verdict,
 };
@@ -184,6 +185,23 @@ impl ObjectStore for Faulty<dyn ObjectStore> {
             }
         }
         Ok(bytes)
+    }
+
+    async fn has(&self, key: &str) -> Result<bool, StoreError> {
+        self.store(self.fault("has", key), "has", key, || self.port.has(key)).await
+    }
+}
+
+#[async_trait]
+impl SlotBook for Faulty<dyn SlotBook> {
+    async fn slots(&self) -> Result<Slots, LedgerError> {
+        let unavailable = || LedgerError::Unavailable { operation: "slots", cause: CAUSE.into() };
+        self.perform(self.fault("slots", ""), || self.port.slots(), unavailable).await
+    }
+
+    async fn replace_slots(&self, slots: &Slots) -> Result<Slots, LedgerError> {
+        let unavailable = || LedgerError::Unavailable { operation: "replace_slots", cause: CAUSE.into() };
+        self.perform(self.fault("replace_slots", ""), || self.port.replace_slots(slots), unavailable).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    ids::{RunId, WorkerIndex},
+    ids::{Attempt, RunId, WorkerIndex},
     ports::{Ledger, LedgerError, RunSummary, Timestamp},
     records::{RunRecord, WorkerRecord},
     verdict::Verdict,
@@ -48,6 +48,13 @@ impl MemoryLedger {
     /// A worker as it is.
     pub fn peek_worker(&self, id: &RunId, index: WorkerIndex) -> Option<WorkerRecord> {
         self.lock().workers.get(&(id.clone(), index)).cloned()
+    }
+
+    /// Gives a worker's segment to another attempt, as if somebody had claimed it.
+    pub fn give_to(&self, id: &RunId, index: WorkerIndex, attempt: Attempt) {
+        if let Some(worker) = self.lock().workers.get_mut(&(id.clone(), index)) {
+            *worker = WorkerRecord::claim(id.clone(), index, attempt);
+        }
     }
 
     /// All starts T0 that were ever stored, without repetition.
@@ -166,12 +173,9 @@ impl Ledger for MemoryLedger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ids::Attempt,
-        testing::{
-            clock::run_virtual,
-            contract::{ledger_contract, sample_run},
-        },
+    use crate::testing::{
+        clock::run_virtual,
+        contract::{ledger_contract, sample_run},
     };
 
     #[test]

@@ -106,6 +106,7 @@ impl Scene {
                 ledger: faulty_ledger(faults),
                 generator: Arc::new(k6.on(clock)),
                 claimant: String::new(),
+                ends_at: None,
                 secrets: Secrets::default(),
             };
             (*index, ports)

@@ -77,7 +77,7 @@ fn cause_of(failure: &Failure) -> AbortCause {
             AbortCause::Script
         }
         FailureKind::K6DidNotStart if is_script_exception(failure) => AbortCause::Script,
-        FailureKind::K6Hung => AbortCause::Deadline,
+        FailureKind::K6Hung | FailureKind::OutOfTime => AbortCause::Deadline,
         _ => AbortCause::System,
     }
 }

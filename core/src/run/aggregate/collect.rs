@@ -112,6 +112,7 @@ impl Conductor<'_> {
         let json = persist(&*self.ports.clock, deadline.checked_sub(now)?, get).await.ok()?;
         let closing: Closing = serde_json::from_slice(&json).ok()?;
         let same = closing.worker == record.index && closing.attempt == record.attempt && closing.run == record.run;
-        same.then_some(closing)
+        // One that tells of more is of a worker that lived on when it was taken for dead.
+        (same && closing.chunks == record.chunks).then_some(closing)
     }
 }

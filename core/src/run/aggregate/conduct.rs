@@ -10,7 +10,7 @@ use crate::{
     records::{RunRecord, WorkerPhase},
     run::{
         UpdateError,
-        aggregate::{AggregateError, Conductor},
+        aggregate::{AggregateError, Conductor, Lasting, Outcome, Relay},
         timely::{ANSWER, within},
         update_run,
     },
@@ -20,8 +20,12 @@ use crate::{
 const TRIES: u32 = 2;
 
 impl Conductor<'_> {
-    /// Goes on until nothing more is to be expected of any worker.
-    pub(super) async fn conduct(&mut self, on_live: &mut (dyn FnMut(&LiveState) + Send)) -> Result<(), AggregateError> {
+    /// Goes on until nothing more is to be expected of any worker, or another aggregator has taken over.
+    pub(super) async fn conduct(
+        &mut self,
+        on_live: &mut (dyn FnMut(&LiveState) + Send),
+        mut relay: Option<&mut Relay<'_>>,
+    ) -> Result<Outcome, AggregateError> {
         let patience = self.run.plan.deadlines.lost * 3;
         let mut answered_at = self.ports.clock.monotonic();
         let mut shown_at: Option<Duration> = None;
@@ -58,7 +62,12 @@ impl Conductor<'_> {
                     // Whatever they may still be doing.
                     within(&*self.ports.clock, ANSWER, self.ports.fleet.kill_all()).await;
                 }
-                return Ok(());
+                return Ok(Outcome::Over);
+            }
+            if let Some(relay) = relay.as_deref_mut()
+                && let Some(outcome) = self.pass_on(relay).await
+            {
+                return Ok(outcome);
             }
             self.ports.clock.sleep(self.run.plan.pace.poll).await;
         }
@@ -75,7 +84,7 @@ impl Conductor<'_> {
         match self.run.state.phase {
             Phase::Initializing if at_least(WorkerPhase::Ready) => {
                 // A stop that could not be recorded yet keeps all from starting, too.
-                if let Some(without) = without.filter(|_| self.stopping_since.is_none()) {
+                if let Some(without) = without.filter(|_| self.stopping.is_none()) {
                     self.start_workers(without).await;
                 } else if at_least(WorkerPhase::Ended) {
                     self.end_iterations().await;
@@ -121,7 +130,7 @@ impl Conductor<'_> {
             Ok(true)
         })
         .await;
-        self.stopping_since.get_or_insert(self.ports.clock.monotonic());
+        self.stopping.get_or_insert(Lasting::from(self.ports.clock.monotonic()));
     }
 
     /// Workers whose beat has stood still are lost; they stop themselves when they notice.
@@ -130,7 +139,7 @@ impl Conductor<'_> {
         // Until the last look, not until now: what took long since then was ours.
         let silent: Vec<(WorkerIndex, Duration)> = self
             .open_workers()
-            .filter_map(|index| Some((index, self.looked_at.saturating_sub(self.workers.get(&index)?.beat_at))))
+            .filter_map(|index| Some((index, self.workers.get(&index)?.silent.until(self.looked_at))))
             .filter(|(_, silent)| *silent > lost)
             .collect();
         for (index, silent) in silent {
@@ -143,12 +152,12 @@ impl Conductor<'_> {
         let deadlines = self.run.plan.deadlines;
         let phase = self.run.state.phase;
         let now = self.ports.clock.monotonic();
-        let in_phase = now.saturating_sub(self.phase_since);
-        if let Some(since) = self.stopping_since {
+        let in_phase = self.phase_lasts.until(now);
+        if let Some(stopping) = self.stopping {
             // Each k6 is told, interrupted and killed in turn. Then there is teardown, and the rest is uploaded.
             let teardown = if phase < Phase::Finishing { Duration::ZERO } else { self.teardown_limit() };
             let limit = deadlines.stop * 3 + teardown + deadlines.lost;
-            if now.saturating_sub(since.max(self.phase_since)) > limit {
+            if stopping.until(now).min(in_phase) > limit {
                 let waited_for = if phase < Phase::Finishing { WorkerPhase::Ended } else { WorkerPhase::Closed };
                 let late: Vec<WorkerIndex> = self.late_workers(waited_for).collect();
                 let message = format!("did not end within {} s after it was told to stop", limit.as_secs());

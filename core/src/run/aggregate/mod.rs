@@ -5,12 +5,18 @@
 //! and the aggregator's own monotonic clock; wall clocks are only shown.
 
 mod bear;
+mod checkpoint;
 mod collect;
 mod conduct;
+mod relay;
 mod show;
 mod teardown;
 
 pub(crate) use show::skew_p99_ms;
+pub(super) use {
+    checkpoint::{Checkpoint, latest_checkpoint},
+    relay::Relay,
+};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +29,7 @@ use crate::{
     judge::{self, Evidence},
     lifecycle::{Phase, RunEvent},
     live::LiveState,
-    ports::{LedgerError, keys},
+    ports::{CallError, LedgerError, keys},
     records::{Failure, RunRecord, WorkerPhase, WorkerRecord},
     run::{
         Ports, UpdateError, record_event,
@@ -60,8 +66,47 @@ pub async fn aggregate(
     let ports = &ports.timely();
     let run = persist(&*ports.clock, PATIENCE, || ports.ledger.run(id)).await.map_err(UpdateError::from)?;
     let mut conductor = Conductor::new(ports, run);
-    conductor.conduct(on_live).await?;
+    conductor.conduct(on_live, None).await?;
     conductor.conclude(lambdaload_version).await
+}
+
+/// How an aggregator that may be succeeded has ended.
+pub(super) enum End {
+    /// With the verdict.
+    Concluded(Verdict),
+    /// Another one conducts the run now.
+    Succeeded,
+    /// Its time was over, and no successor came; why not, if that is known.
+    Alone(Option<CallError>),
+}
+
+/// Conducts a run as [`aggregate`] does, from where an earlier aggregator was, and hands it over in time. The ports always
+/// answer.
+pub(super) async fn aggregate_in_turn(
+    ports: &Ports,
+    run: RunRecord,
+    checkpoint: Option<Checkpoint>,
+    relay: &mut Relay<'_>,
+    lambdaload_version: &str,
+) -> Result<End, AggregateError> {
+    let mut conductor = Conductor::new(ports, run);
+    if let Some(checkpoint) = checkpoint {
+        conductor.resume(checkpoint);
+    }
+    match conductor.conduct(&mut |_| {}, Some(relay)).await? {
+        Outcome::Over => Ok(End::Concluded(conductor.conclude(lambdaload_version).await?)),
+        Outcome::Succeeded => Ok(End::Succeeded),
+        Outcome::Alone => Ok(End::Alone(relay.error.take())),
+    }
+}
+
+/// Concludes a run of which no worker was ever called.
+pub(super) async fn conclude_unstarted(
+    ports: &Ports,
+    run: RunRecord,
+    lambdaload_version: &str,
+) -> Result<Verdict, AggregateError> {
+    Conductor::new(ports, run).conclude(lambdaload_version).await
 }
 
 /// Concludes a run from what is in ledger and store, whatever its workers may still be doing: for the reaper.
@@ -72,7 +117,8 @@ pub(super) async fn conclude_abandoned(
 ) -> Result<Verdict, AggregateError> {
     let ports = &ports.timely();
     let mut conductor = Conductor::new(ports, run);
-    conductor.look().await.map_err(|error| AggregateError::Ledger { silent: Duration::ZERO, error })?;
+    let looked = conductor.look().await;
+    looked.map_err(|error| AggregateError::Ledger { silent: Duration::ZERO, error })?;
     let abandoned: Vec<WorkerIndex> = conductor.open_workers().collect();
     for index in abandoned {
         conductor.lose(index, "was still open when the run was concluded".to_owned());
@@ -101,20 +147,53 @@ struct Conductor<'a> {
     looked_at: Duration,
     /// Whether the ledger has not answered since.
     is_blind: bool,
-    /// When the phase began, or within it teardown passed to the substitute, by the monotonic clock.
-    phase_since: Duration,
-    /// When the start was first heard of, likewise, and how many microseconds after T0 that was (before it if negative).
+    /// Since the phase began, or within it teardown passed to the substitute.
+    phase_lasts: Lasting,
+    /// When the start was first heard of, by the monotonic clock, and how many microseconds after T0 that was (before it if
+    /// negative).
     started: Option<(Duration, i64)>,
-    /// When the run was told to stop, likewise.
-    stopping_since: Option<Duration>,
+    /// Since the run was told to stop.
+    stopping: Option<Lasting>,
+    /// What an earlier aggregator knew of workers' beats, and for how long each had stood still.
+    known_beats: BTreeMap<WorkerIndex, (u64, Duration)>,
     aggregator_lost: bool,
+}
+
+/// How long something has been so. No monotonic clock goes on from one aggregator to the next, so the time before counts
+/// apart.
+#[derive(Clone, Copy, Debug)]
+struct Lasting {
+    /// Since when this aggregator knows of it, by its monotonic clock.
+    since: Duration,
+    /// How long it had been so by then.
+    before: Duration,
+}
+
+impl Lasting {
+    fn from(since: Duration) -> Self {
+        Self { since, before: Duration::ZERO }
+    }
+
+    fn until(self, now: Duration) -> Duration {
+        self.before.saturating_add(now.saturating_sub(self.since))
+    }
+}
+
+/// How conducting has ended.
+enum Outcome {
+    /// Nothing more is to be expected of any worker.
+    Over,
+    /// A later aggregator is at it.
+    Succeeded,
+    /// The time is over, and no later one has come.
+    Alone,
 }
 
 /// A worker as it was last seen.
 struct SeenWorker {
     record: WorkerRecord,
-    /// When its beat last changed, by the monotonic clock.
-    beat_at: Duration,
+    /// Since its beat last changed.
+    silent: Lasting,
 }
 
 impl<'a> Conductor<'a> {
@@ -130,9 +209,10 @@ impl<'a> Conductor<'a> {
             first_crossed: vec![None; run.plan.thresholds.len()],
             looked_at: ports.clock.monotonic(),
             is_blind: false,
-            phase_since: ports.clock.monotonic(),
+            phase_lasts: Lasting::from(ports.clock.monotonic()),
             started: None,
-            stopping_since: None,
+            stopping: None,
+            known_beats: BTreeMap::new(),
             aggregator_lost: false,
             run,
         }
@@ -155,8 +235,12 @@ impl<'a> Conductor<'a> {
             // An answer from before the last one says nothing new.
             let latest =
                 seen.map(|seen| &seen.record).filter(|seen| seen.beat > record.beat).unwrap_or(&record).clone();
-            let beat_at = seen.filter(|_| !is_alive).map_or(self.looked_at, |seen| seen.beat_at);
-            self.workers.insert(record.index, SeenWorker { record: latest, beat_at });
+            let silent = match seen {
+                Some(seen) if !is_alive => seen.silent,
+                Some(_) => Lasting::from(self.looked_at),
+                None => self.silence_before(&record),
+            };
+            self.workers.insert(record.index, SeenWorker { record: latest, silent });
         }
         // Another aggregator may have decided so.
         let left_out: Vec<_> =
@@ -172,6 +256,12 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
+    /// The silence of a worker that is seen for the first time; an earlier aggregator may have known the same beat.
+    fn silence_before(&self, record: &WorkerRecord) -> Lasting {
+        let known = self.known_beats.get(&record.index).filter(|(beat, _)| *beat >= record.beat);
+        Lasting { since: self.looked_at, before: known.map_or(Duration::ZERO, |(_, silent)| *silent) }
+    }
+
     /// Takes note of the run's record, unless a later one was seen.
     fn see(&mut self, run: RunRecord) {
         if run.version < self.run.version {
@@ -179,7 +269,7 @@ impl<'a> Conductor<'a> {
         }
         let now = self.ports.clock.monotonic();
         if run.state.phase != self.run.state.phase || run.teardown_by != self.run.teardown_by {
-            self.phase_since = now;
+            self.phase_lasts = Lasting::from(now);
         }
         if let Some(start_at) = run.start_at.filter(|_| self.started.is_none()) {
             // Nobody hears of it earlier than so, whatever the clock on the wall says.
@@ -187,7 +277,7 @@ impl<'a> Conductor<'a> {
             self.started = Some((now, self.ports.clock.now().0.saturating_sub(start_at.0).max(-lead)));
         }
         if run.state.abort.is_some() {
-            self.stopping_since.get_or_insert(now);
+            self.stopping.get_or_insert(Lasting::from(now));
         }
         self.run = run;
     }

@@ -99,6 +99,10 @@ pub(super) async fn run_teardown(
             Err(exit_failure(FailureKind::Teardown, exit, " before teardown()", control))
         };
     }
+    if shared.is_out_of_time() {
+        // Somebody else has more.
+        return Ok(());
+    }
     let teardown = async { Ok(if begin_teardown(shared).await? { Some(control.teardown().await) } else { None }) };
     match until(shared, control, deadline, teardown).await {
         Step::Done(Ok(None | Some(Ok(())))) => Ok(()),

@@ -71,9 +71,50 @@ pub(super) async fn keep(shared: &Shared<'_>) -> Failure {
         hold_lease(shared).await;
         shared.give_up("another worker has this segment now, or the run is gone; stopped".to_owned())
     };
-    let duties =
-        [obey_the_run(shared).boxed(), upload(shared).boxed(), lease_lost.boxed(), follow_scale(shared).boxed()];
+    let duties = [
+        obey_the_run(shared).boxed(),
+        upload(shared).boxed(),
+        lease_lost.boxed(),
+        follow_scale(shared).boxed(),
+        leave_in_time(shared).boxed(),
+    ];
     future::select_all(duties).await.0
+}
+
+/// Why the worker need not begin, if its time is over before the test is, were everything else done at once.
+pub(super) fn too_late_to_begin(shared: &Shared<'_>) -> Option<Failure> {
+    let left = shared.ports.ends_at?.saturating_sub(shared.ports.clock.monotonic());
+    let needs = shared.plan(|plan| {
+        let work = if shared.is_substitute { Duration::ZERO } else { plan.pace.start_lead + plan.duration };
+        work + plan.deadlines.leaving()
+    });
+    let message = format!(
+        "Lambda ends it in {} s, and its part of the run takes {} s at least; k6 was not started",
+        left.as_secs(),
+        needs.as_secs()
+    );
+    (left < needs).then(|| failure(FailureKind::OutOfTime, message))
+}
+
+/// Stops k6 in time before the runtime ends the worker, so that everything it said can still be uploaded. It does not stay
+/// for `teardown()`, for which somebody else has more time.
+async fn leave_in_time(shared: &Shared<'_>) -> Failure {
+    let clock = &*shared.ports.clock;
+    let Some(ends_at) = shared.ports.ends_at else { return future::pending().await };
+    let deadlines = shared.deadlines();
+    let life = ends_at.saturating_sub(shared.began_at).as_secs_f64().round();
+    shared.sleep(ends_at.saturating_sub(deadlines.leaving()).saturating_sub(clock.monotonic())).await;
+    let message = format!("Lambda ends it after {life} s; its k6 was stopped before that");
+    let failure = Failure { log: shared.log(), ..failure(FailureKind::OutOfTime, message.clone()) };
+    lock(&shared.record).failure.get_or_insert(failure.clone());
+    lock(&shared.given_up).get_or_insert(failure.clone());
+    let abort = Abort { cause: AbortCause::Deadline, message, at_once: false };
+    lock(&shared.told_to_stop).get_or_insert(abort);
+    if let Some(control) = shared.control.get() {
+        control.interrupt();
+    }
+    shared.sleep(deadlines.stop).await;
+    failure
 }
 
 /// Renews the lease with every flush; returns the ledger's refusal when there is nothing to renew any more.

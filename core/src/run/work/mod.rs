@@ -52,6 +52,8 @@ pub struct WorkPorts {
     pub secrets: Secrets,
     /// A name that no other process has: a worker whose claim was answered with silence knows its own by it.
     pub claimant: String,
+    /// When the runtime ends this process, by the clock's monotonic time; none if nobody does.
+    pub ends_at: Option<Duration>,
 }
 
 /// What a worker did.
@@ -90,6 +92,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     let archives = Arc::clone(&ports.store);
     let ports = &ports.timely();
     let clock = &*ports.clock;
+    let began_at = clock.monotonic();
     let run = persist(clock, PATIENCE, || ports.ledger.run(&task.run)).await?;
     let planned = run.plan.workers;
     let is_substitute = task.index == run.plan.substitute();
@@ -112,6 +115,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     }
     let shared = Shared {
         ports,
+        began_at,
         archives: &*archives,
         linger: task.index.is_first() || is_substitute,
         is_substitute,
@@ -126,7 +130,10 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         given_up: Mutex::new(None),
         unsent: Mutex::new(None),
     };
-    let failure = run_segment(&shared, segment).await;
+    let failure = match keep::too_late_to_begin(&shared) {
+        None => run_segment(&shared, segment).await,
+        failure => failure,
+    };
     // The lease is held until the last word is said.
     let closing = close::close(&shared, failure);
     let lease = keep::hold_lease(&shared);
@@ -228,6 +235,8 @@ async fn run_k6(shared: &Shared<'_>, segment: Option<Segment>) -> Result<(), Fai
 /// What the parties of one worker share.
 struct Shared<'a> {
     ports: &'a WorkPorts,
+    /// When it began, by the monotonic clock.
+    began_at: Duration,
     /// The store, for as long as an archive takes.
     archives: &'a dyn ObjectStore,
     /// Whether k6 stays after its iterations, for `teardown()`.
@@ -312,6 +321,11 @@ impl Shared<'_> {
     /// Whether somebody wanted k6 to be killed.
     fn is_killed_on_purpose(&self) -> bool {
         self.told_to_stop().is_some_and(|abort| abort.at_once)
+    }
+
+    /// Whether k6 was stopped because the runtime is about to end the worker.
+    fn is_out_of_time(&self) -> bool {
+        lock(&self.given_up).as_ref().is_some_and(|failure| failure.kind == FailureKind::OutOfTime)
     }
 
     /// What k6 has said, if it was started.

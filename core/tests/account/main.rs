@@ -1,0 +1,12 @@
+//! Whole runs in an account of functions, with fakes of everything outside, in virtual time: one behaviour a test.
+
+#![expect(clippy::expect_used, reason = "these are tests")]
+
+mod account;
+mod calls;
+mod chaos;
+mod queue;
+mod successions;
+mod test;
+mod usual;
+mod workers;
