@@ -72,42 +72,37 @@ impl Function {
 
     /// The variables that it is given, [`variable::FUNCTION`] among them.
     pub const fn variables(self) -> &'static [&'static str] {
-        use variable::*;
         match self {
             Self::Launcher => &[
-                FUNCTION,
-                BUCKET,
-                TABLE,
-                RETENTION_DAYS,
-                CAPACITY,
-                WORKER_FUNCTION,
-                AGGREGATOR_FUNCTION,
-                REAPER_ARN,
-                SCHEDULE_GROUP,
-                SCHEDULE_ROLE,
+                variable::FUNCTION,
+                variable::BUCKET,
+                variable::TABLE,
+                variable::RETENTION_DAYS,
+                variable::CAPACITY,
+                variable::WORKER_FUNCTION,
+                variable::AGGREGATOR_FUNCTION,
+                variable::REAPER_ARN,
+                variable::SCHEDULE_GROUP,
+                variable::SCHEDULE_ROLE,
             ],
-            Self::Worker => &[FUNCTION, BUCKET, TABLE, RETENTION_DAYS, SECRET_PREFIX, BLOCKED_IPS],
-            Self::Aggregator => &[
-                FUNCTION,
-                BUCKET,
-                TABLE,
-                RETENTION_DAYS,
-                CAPACITY,
-                SECRET_PREFIX,
-                WORKER_FUNCTION,
-                AGGREGATOR_FUNCTION,
-                LAUNCHER_FUNCTION,
+            Self::Worker => &[
+                variable::FUNCTION,
+                variable::BUCKET,
+                variable::TABLE,
+                variable::RETENTION_DAYS,
+                variable::SECRET_PREFIX,
+                variable::BLOCKED_IPS,
             ],
-            Self::Reaper => &[
-                FUNCTION,
-                BUCKET,
-                TABLE,
-                RETENTION_DAYS,
-                CAPACITY,
-                SECRET_PREFIX,
-                WORKER_FUNCTION,
-                AGGREGATOR_FUNCTION,
-                LAUNCHER_FUNCTION,
+            Self::Aggregator | Self::Reaper => &[
+                variable::FUNCTION,
+                variable::BUCKET,
+                variable::TABLE,
+                variable::RETENTION_DAYS,
+                variable::CAPACITY,
+                variable::SECRET_PREFIX,
+                variable::WORKER_FUNCTION,
+                variable::AGGREGATOR_FUNCTION,
+                variable::LAUNCHER_FUNCTION,
             ],
         }
     }
@@ -212,7 +207,7 @@ pub mod table {
     pub const PARTITION_KEY: &str = "pk";
     /// The sort key.
     pub const SORT_KEY: &str = "sk";
-    /// The attribute by which DynamoDB deletes what may go, in seconds since 1970.
+    /// The attribute by which items that may go are deleted, in seconds since 1970.
     pub const EXPIRES: &str = "expires";
 }
 

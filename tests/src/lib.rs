@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod target;
+pub mod template;
 
 use std::{
     path::{Path, PathBuf},

@@ -8,7 +8,9 @@ mod demo;
 mod k6;
 mod licences;
 mod process;
+mod simulator;
 mod suite;
+mod template;
 mod unpack;
 mod wheel;
 
@@ -30,12 +32,15 @@ Usage: cargo xtask <COMMAND>
                    Lay out the Lambda layer with k6 for arm64 or x86_64 in DIR; `sam build` calls this
   demo             Build lambdaload and run the example test on 4 local workers
   test [--quick]   Run every check and every test, on every k6; --quick: the tests only, on one k6
+  template         Check the template of a deployment: sam validate --lint, cfn-lint, checkov
+  sam-build        Build what it deploys, for this machine's processors, and print the folder
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
 Environment:
   LAMBDALOAD_K6_CACHE      Where k6 is kept (default: $XDG_CACHE_HOME or ~/.cache, then lambdaload/k6)
   LAMBDALOAD_K6_RELEASES   Where k6's release archives are, for mirrors (default: its GitHub releases)
+  LAMBDALOAD_TOOLS         The folder with sam, cargo-lambda, cfn-lint and checkov
   CI                       true: a check whose tool can't be had is a failure, not a skip
 ";
 
@@ -60,6 +65,8 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["demo"] => return demo::run(),
         ["test"] => suite::run(suite::Extent::Everything)?,
         ["test", "--quick"] => suite::run(suite::Extent::Quick)?,
+        ["template"] => template::check()?,
+        ["sam-build"] => print_path(&template::build()?)?,
         ["licences"] => licences::check()?,
         ["bench", rest @ ..] => {
             process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{k6, licences, process};
+use crate::{k6, licences, process, simulator, template};
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,12 +31,26 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
             process::run(process::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
         })?;
     }
+    let mut provided = Vec::new();
+    if step("tools", "cargo xtask template", || or_skip("nobody checks the template", template::tools()))?.is_some() {
+        if extent == Extent::Everything {
+            step("template", "cargo xtask template", template::check)?;
+            provided.push(("LAMBDALOAD_SAM_BUILD", step("sam build", "cargo xtask sam-build", template::build)?));
+        }
+        let simulator = || or_skip("nobody asks what roles may do", simulator::provide());
+        if let Some(simulator) = step("policy simulator", "npm ci, in tests/simulator", simulator)? {
+            provided.push(("LAMBDALOAD_SIMULATOR", simulator));
+        }
+    }
     let k6 = step("k6", "cargo xtask k6", || k6::provide(k6::DEFAULT_VERSION))?;
-    let extended = step("k6 with an extension", "cargo xtask k6 --extended", extended_k6)?;
+    let extended = step("k6 with an extension", "cargo xtask k6 --extended", || {
+        or_skip("no test runs a k6 that has an extension", k6::provide_extended())
+    })?;
+    provided.extend(extended.map(|extended| ("LAMBDALOAD_K6_EXTENDED", extended)));
     let mut totals = Vec::new();
     let again = format!("LAMBDALOAD_K6={} cargo test --workspace", k6.display());
     let total = step(&format!("tests with k6 {}", k6::DEFAULT_VERSION), &again, || {
-        let mut tests = tests_with(&k6, extended.as_deref());
+        let mut tests = tests_with(&k6, &provided);
         if extent == Extent::Quick {
             // The errands change rarely and don't touch a run.
             tests.args(["--exclude", "xtask"]);
@@ -50,7 +64,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
             let again = format!("LAMBDALOAD_K6={} cargo test --workspace --test it", k6.display());
             // With the features of the whole workspace, so that nothing is built again. All tests of that name run k6.
             let total = step(&format!("tests with k6 {version}"), &again, || {
-                run_tests(tests_with(&k6, extended.as_deref()).args(["--test", "it"]))
+                run_tests(tests_with(&k6, &provided).args(["--test", "it"]))
             })?;
             totals.push((version, total));
         }
@@ -64,21 +78,19 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
 }
 
 /// All tests on this k6, whatever else this machine has: the same commit must give the same result everywhere.
-fn tests_with(k6: &Path, extended: Option<&Path>) -> Command {
+fn tests_with(k6: &Path, provided: &[(&str, PathBuf)]) -> Command {
     let mut tests = process::cargo();
     tests.env("LAMBDALOAD_K6", k6).args(["test", "--workspace"]);
-    if let Some(extended) = extended {
-        tests.env("LAMBDALOAD_K6_EXTENDED", extended);
-    }
+    tests.envs(provided.iter().map(|(name, path)| (name, path)));
     tests
 }
 
-/// Where it can't be built, its test is skipped aloud; in CI that is a failure.
-fn extended_k6() -> Result<Option<PathBuf>> {
-    match k6::provide_extended() {
-        Ok(k6) => Ok(Some(k6)),
+/// Where it can't be had, its tests are skipped aloud; in CI that is a failure.
+fn or_skip<T>(lost: &str, provided: Result<T>) -> Result<Option<T>> {
+    match provided {
+        Ok(provided) => Ok(Some(provided)),
         Err(why) if std::env::var_os("CI").is_none_or(|value| value != "true") => {
-            eprintln!("SKIPPED: no test runs a k6 that has an extension: {why:#}");
+            eprintln!("SKIPPED: {lost}: {why:#}");
             Ok(None)
         }
         Err(why) => Err(why),
