@@ -12,7 +12,7 @@ pub const K6_PATH: &str = "/opt/bin/k6";
 pub const LAMBDA_LIMIT: Duration = Duration::from_mins(15);
 
 /// How old a call may become before Lambda drops it: late is worse than never.
-pub const EVENT_AGE: Duration = Duration::from_secs(60);
+pub const EVENT_AGE: Duration = Duration::from_mins(1);
 
 /// One of the four functions of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,18 +73,6 @@ impl Function {
     /// The variables that it is given, [`variable::FUNCTION`] among them.
     pub const fn variables(self) -> &'static [&'static str] {
         match self {
-            Self::Launcher => &[
-                variable::FUNCTION,
-                variable::BUCKET,
-                variable::TABLE,
-                variable::RETENTION_DAYS,
-                variable::CAPACITY,
-                variable::WORKER_FUNCTION,
-                variable::AGGREGATOR_FUNCTION,
-                variable::REAPER_ARN,
-                variable::SCHEDULE_GROUP,
-                variable::SCHEDULE_ROLE,
-            ],
             Self::Worker => &[
                 variable::FUNCTION,
                 variable::BUCKET,
@@ -93,7 +81,7 @@ impl Function {
                 variable::SECRET_PREFIX,
                 variable::BLOCKED_IPS,
             ],
-            Self::Aggregator | Self::Reaper => &[
+            Self::Launcher | Self::Aggregator | Self::Reaper => &[
                 variable::FUNCTION,
                 variable::BUCKET,
                 variable::TABLE,
@@ -103,6 +91,9 @@ impl Function {
                 variable::WORKER_FUNCTION,
                 variable::AGGREGATOR_FUNCTION,
                 variable::LAUNCHER_FUNCTION,
+                variable::REAPER_ARN,
+                variable::SCHEDULE_GROUP,
+                variable::SCHEDULE_ROLE,
             ],
         }
     }

@@ -1,4 +1,4 @@
-//! `template.yaml` as CloudFormation sees it, and what becomes of it in a stack.
+//! `template.yaml` in the form that `sam deploy` gives it, and what becomes of it in a stack.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ pub fn provided(variable: &str) -> Option<PathBuf> {
     found
 }
 
-/// The template as CloudFormation gets it.
+/// The template after its transformation.
 fn transformed() -> Option<&'static Value> {
     static TEMPLATE: OnceLock<Option<Value>> = OnceLock::new();
     let transform = || {

@@ -154,27 +154,34 @@ fn the_launcher_records_runs_and_starts_them() {
     let Some(stack) = Stack::of(STACK, &[]) else { return };
     let may = [
         ("s3:GetObject", "archives"),
+        ("s3:GetObject", "runs"),
+        ("s3:PutObject", "runs"),
         ("s3:ListBucket", "bucket"),
+        ("lambda:InvokeFunction", "launcher"),
         ("lambda:InvokeFunction", "worker"),
         ("lambda:InvokeFunction", "aggregator"),
         ("lambda:InvokeFunction", "reaper"),
         ("scheduler:CreateSchedule", "own"),
+        ("secretsmanager:DeleteSecret", "own"),
     ];
     let may = with_items(&["run#01M8", "runs", "slots"], &may);
-    let policy = stack.policy_of("LauncherRole");
-    check("launcher", &policy, &rows(&Arns::of(&stack), &may));
+    check("launcher", &stack.policy_of("LauncherRole"), &rows(&Arns::of(&stack), &may));
+}
+
+#[test]
+fn appointments_are_made_with_one_role_only() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
     let pass = |service: &str, role: &str, allowed| {
         ("iam:PassRole", stack.arn(role), json!({ "iam:PassedToService": service }), allowed)
     };
-    check(
-        "launcher",
-        &policy,
-        &[
-            pass("scheduler.amazonaws.com", "ScheduleRole", true),
+    for (role, may) in [("LauncherRole", true), ("AggregatorRole", true), ("ReaperRole", true), ("WorkerRole", false)] {
+        let rows = [
+            pass("scheduler.amazonaws.com", "ScheduleRole", may),
             pass("lambda.amazonaws.com", "ScheduleRole", false),
             pass("scheduler.amazonaws.com", "ReaperRole", false),
-        ],
-    );
+        ];
+        check(role, &stack.policy_of(role), &rows);
+    }
 }
 
 #[test]
@@ -188,6 +195,7 @@ fn the_aggregator_conducts_and_hands_over() {
         ("lambda:InvokeFunction", "launcher"),
         ("lambda:InvokeFunction", "worker"),
         ("lambda:InvokeFunction", "reaper"),
+        ("scheduler:CreateSchedule", "own"),
         ("secretsmanager:DeleteSecret", "own"),
     ];
     let may = with_items(&["run#01M8", "slots"], &may);
@@ -203,6 +211,7 @@ fn the_reaper_concludes_and_calls_who_goes_on() {
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "aggregator"),
         ("lambda:InvokeFunction", "launcher"),
+        ("scheduler:CreateSchedule", "own"),
         ("secretsmanager:DeleteSecret", "own"),
     ];
     let may = with_items(&["run#01M8", "slots"], &may);
