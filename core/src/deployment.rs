@@ -12,7 +12,7 @@ pub const K6_PATH: &str = "/opt/bin/k6";
 pub const LAMBDA_LIMIT: Duration = Duration::from_mins(15);
 
 /// How old a call may become before Lambda drops it: late is worse than never.
-pub const EVENT_AGE: Duration = Duration::from_secs(60);
+pub const EVENT_AGE: Duration = Duration::from_mins(1);
 
 /// One of the four functions of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,42 +72,28 @@ impl Function {
 
     /// The variables that it is given, [`variable::FUNCTION`] among them.
     pub const fn variables(self) -> &'static [&'static str] {
-        use variable::*;
         match self {
-            Self::Launcher => &[
-                FUNCTION,
-                BUCKET,
-                TABLE,
-                RETENTION_DAYS,
-                CAPACITY,
-                WORKER_FUNCTION,
-                AGGREGATOR_FUNCTION,
-                REAPER_ARN,
-                SCHEDULE_GROUP,
-                SCHEDULE_ROLE,
+            Self::Worker => &[
+                variable::FUNCTION,
+                variable::BUCKET,
+                variable::TABLE,
+                variable::RETENTION_DAYS,
+                variable::SECRET_PREFIX,
+                variable::BLOCKED_IPS,
             ],
-            Self::Worker => &[FUNCTION, BUCKET, TABLE, RETENTION_DAYS, SECRET_PREFIX, BLOCKED_IPS],
-            Self::Aggregator => &[
-                FUNCTION,
-                BUCKET,
-                TABLE,
-                RETENTION_DAYS,
-                CAPACITY,
-                SECRET_PREFIX,
-                WORKER_FUNCTION,
-                AGGREGATOR_FUNCTION,
-                LAUNCHER_FUNCTION,
-            ],
-            Self::Reaper => &[
-                FUNCTION,
-                BUCKET,
-                TABLE,
-                RETENTION_DAYS,
-                CAPACITY,
-                SECRET_PREFIX,
-                WORKER_FUNCTION,
-                AGGREGATOR_FUNCTION,
-                LAUNCHER_FUNCTION,
+            Self::Launcher | Self::Aggregator | Self::Reaper => &[
+                variable::FUNCTION,
+                variable::BUCKET,
+                variable::TABLE,
+                variable::RETENTION_DAYS,
+                variable::CAPACITY,
+                variable::SECRET_PREFIX,
+                variable::WORKER_FUNCTION,
+                variable::AGGREGATOR_FUNCTION,
+                variable::LAUNCHER_FUNCTION,
+                variable::REAPER_ARN,
+                variable::SCHEDULE_GROUP,
+                variable::SCHEDULE_ROLE,
             ],
         }
     }
@@ -212,7 +198,7 @@ pub mod table {
     pub const PARTITION_KEY: &str = "pk";
     /// The sort key.
     pub const SORT_KEY: &str = "sk";
-    /// The attribute by which DynamoDB deletes what may go, in seconds since 1970.
+    /// The attribute by which items that may go are deleted, in seconds since 1970.
     pub const EXPIRES: &str = "expires";
 }
 

@@ -6,6 +6,7 @@ pub mod account;
 pub mod cli;
 pub mod servers;
 pub mod target;
+pub mod template;
 
 use std::{
     path::{Path, PathBuf},

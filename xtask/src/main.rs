@@ -10,7 +10,9 @@ mod k6;
 mod licences;
 mod process;
 mod servers;
+mod simulator;
 mod suite;
+mod template;
 mod unpack;
 mod wheel;
 
@@ -34,6 +36,8 @@ Usage: cargo xtask <COMMAND>
   tools            Provide sam, cargo-lambda, cfn-lint and checkov, and print their folder
   demo             Build lambdaload and run the example test on 4 local workers
   test [--quick]   Run every check and every test, on every k6; --quick: the tests only, on one k6
+  template         Check the template of a deployment: sam validate --lint, cfn-lint, checkov
+  sam-build        Build what it deploys, for this machine's processors, and print the folder
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
@@ -41,6 +45,7 @@ Environment:
   LAMBDALOAD_K6_CACHE      Where k6 is kept (default: $XDG_CACHE_HOME or ~/.cache, then lambdaload/k6)
   LAMBDALOAD_K6_RELEASES   Where k6's release archives are, for mirrors (default: its GitHub releases)
   LAMBDALOAD_SERVERS_CACHE Where servers and tools are kept (default: likewise, then lambdaload/servers)
+  LAMBDALOAD_TOOLS         A folder with sam, cargo-lambda, cfn-lint and checkov (default: they are provided)
   CI                       true: a check whose tool can't be had is a failure, not a skip
 ";
 
@@ -71,6 +76,8 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["demo"] => return demo::run(),
         ["test"] => suite::run(suite::Extent::Everything)?,
         ["test", "--quick"] => suite::run(suite::Extent::Quick)?,
+        ["template"] => template::check()?,
+        ["sam-build"] => print_path(&template::build()?)?,
         ["licences"] => licences::check()?,
         ["bench", rest @ ..] => {
             process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;

@@ -1,5 +1,6 @@
 //! Running other programs.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,18 +24,23 @@ pub(crate) fn tools() -> Result<PathBuf> {
 }
 
 /// The cargo that runs this errand, in the root of the workspace.
+pub(crate) fn cargo() -> Command {
+    clean(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A program that is or starts a cargo, in the root of the workspace.
 ///
 /// `cargo run` tells its child which package it runs. Build scripts watch those variables (ring's does),
 /// so an inner cargo that inherited them would rebuild what a cargo started by hand has built, and back.
-pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
+pub(crate) fn clean(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
     }
-    cargo
+    command
 }
 
 /// Runs a command to its end. Anything but success is an error that names the command.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::{k6, licences, process, servers};
+use crate::{k6, licences, process, servers, simulator, template};
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     };
     let with_servers = servers.is_some();
     provided.extend(servers.into_iter().flatten());
+    if extent == Extent::Everything {
+        provided.extend(deployment()?);
+    }
     let mut totals = Vec::new();
     let again = format!("{} cargo test --workspace", assignments(&k6, &provided));
     let again = if with_servers { format!("{again} -- --include-ignored") } else { again };
@@ -95,6 +98,19 @@ fn tests_with(k6: &Path, provided: &[(&str, PathBuf)]) -> Command {
 fn assignments(k6: &Path, provided: &[(&str, PathBuf)]) -> String {
     let all = std::iter::once(("LAMBDALOAD_K6", k6)).chain(provided.iter().map(|(name, path)| (*name, path.as_path())));
     all.map(|(name, path)| format!("{name}={}", path.display())).collect::<Vec<_>>().join(" ")
+}
+
+/// Checks the template and builds what it deploys; what tests of it need.
+fn deployment() -> Result<Vec<(&'static str, PathBuf)>> {
+    let tools = || or_skip("nobody checks and deploys the template", template::tools());
+    let Some(tools) = step("tools", "cargo xtask tools", tools)? else { return Ok(Vec::new()) };
+    step("template", "cargo xtask template", template::check)?;
+    let built = step("sam build", "cargo xtask sam-build", template::build)?;
+    let simulator = || or_skip("nobody asks what roles may do", simulator::provide());
+    let simulator = step("policy simulator", "npm ci, in tests/simulator", simulator)?;
+    let mut provided = vec![("LAMBDALOAD_TOOLS", tools), ("LAMBDALOAD_SAM_BUILD", built)];
+    provided.extend(simulator.map(|simulator| ("LAMBDALOAD_SIMULATOR", simulator)));
+    Ok(provided)
 }
 
 /// Where it can't be had, its tests are skipped aloud; in CI that is a failure.

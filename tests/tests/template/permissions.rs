@@ -1,0 +1,381 @@
+//! Who may do what. A simulator of AWS's policies answers, since an emulated account knows few conditions.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use lambdaload_core::deployment::Function;
+use lambdaload_tests::template::{Stack, provided};
+use serde_json::{Value, json};
+
+/// The stack that the policies for people name.
+const STACK: &str = "lambdaload";
+
+/// One thing somebody may or may not do.
+struct Question<'a> {
+    policy: &'a Value,
+    resource_policy: Option<&'a Value>,
+    action: &'a str,
+    resource: String,
+    context: Value,
+}
+
+/// What the simulator says to each.
+fn simulate(questions: &[Question<'_>]) -> Option<Vec<String>> {
+    let simulator = provided("LAMBDALOAD_SIMULATOR")?;
+    let questions: Vec<Value> = questions
+        .iter()
+        .map(|asked| {
+            let Question { policy, resource_policy, action, resource, context } = asked;
+            let mut asked = json!({ "policy": policy, "action": action, "resource": resource, "context": context });
+            if let Some(resource_policy) = resource_policy {
+                asked["resourcePolicy"] = (*resource_policy).clone();
+            }
+            asked
+        })
+        .collect();
+    let mut node = Command::new("node").arg(simulator).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    node.stdin.take().unwrap().write_all(json!(questions).to_string().as_bytes()).unwrap();
+    let output = node.wait_with_output().unwrap();
+    assert!(output.status.success(), "the simulator failed");
+    let answers: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answers.len(), questions.len());
+    Some(answers)
+}
+
+/// Asks about one policy; each row is an action, a resource, a context, and whether it is allowed.
+fn check(who: &str, policy: &Value, rows: &[(&str, String, Value, bool)]) {
+    let questions: Vec<_> = rows
+        .iter()
+        .map(|(action, resource, context, _)| Question {
+            policy,
+            resource_policy: None,
+            action,
+            resource: resource.clone(),
+            context: context.clone(),
+        })
+        .collect();
+    let Some(answers) = simulate(&questions) else { return };
+    for ((action, resource, context, allowed), answer) in rows.iter().zip(answers) {
+        let expected = if *allowed { "Allowed" } else { "ImplicitlyDenied" };
+        assert_eq!(answer, expected, "{who}: {action} on {resource} with {context}");
+    }
+}
+
+fn key(key: &str) -> Value {
+    json!({ "dynamodb:LeadingKeys": [key] })
+}
+
+/// The resources of a stack, as roles meet them.
+struct Arns {
+    bucket: String,
+    table: String,
+    secret: String,
+    schedule: String,
+}
+
+impl Arns {
+    fn of(stack: &Stack) -> Self {
+        Self {
+            bucket: stack.arn("Bucket"),
+            table: stack.arn("Table"),
+            secret: format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:lambdaload/{STACK}/01M8-a1B2c3"),
+            schedule: format!("arn:aws:scheduler:eu-central-1:123456789012:schedule/{STACK}/01M8-end"),
+        }
+    }
+
+    fn object(&self, key: &str) -> String {
+        format!("{}/{key}", self.bucket)
+    }
+
+    /// A function of the stack.
+    fn function(function: Function) -> String {
+        format!("arn:aws:lambda:eu-central-1:123456789012:function:{}", function.name(STACK))
+    }
+}
+
+/// What every function's role is asked: objects, items and calls, each with those that it needs.
+fn rows(arns: &Arns, may: &[(&str, &str)]) -> Vec<(&'static str, String, Value, bool)> {
+    let mut rows = Vec::new();
+    let mut ask = |action: &'static str, what: &str, resource: String, context: Value| {
+        rows.push((action, resource, context, may.contains(&(action, what))));
+    };
+    for folder in ["archives", "runs"] {
+        for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
+            ask(action, folder, arns.object(&format!("{folder}/a")), json!({}));
+        }
+    }
+    ask("s3:ListBucket", "bucket", arns.bucket.clone(), json!({}));
+    for partition in ["run#01M8", "runs", "slots", "else"] {
+        for action in
+            ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
+        {
+            ask(action, partition, arns.table.clone(), key(partition));
+        }
+    }
+    ask("dynamodb:Scan", "table", arns.table.clone(), json!({}));
+    for function in Function::ALL {
+        ask("lambda:InvokeFunction", function.word(), Arns::function(function), json!({}));
+        ask("lambda:UpdateFunctionCode", function.word(), Arns::function(function), json!({}));
+    }
+    for action in ["secretsmanager:GetSecretValue", "secretsmanager:DeleteSecret"] {
+        ask(action, "own", arns.secret.clone(), json!({}));
+        ask(action, "others", arns.secret.replace(&format!("/{STACK}/"), "/other/"), json!({}));
+    }
+    ask("scheduler:CreateSchedule", "own", arns.schedule.clone(), json!({}));
+    ask("scheduler:CreateSchedule", "others", arns.schedule.replace(&format!("/{STACK}/"), "/default/"), json!({}));
+    rows
+}
+
+const ITEMS: [&str; 4] = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem"];
+
+fn with_items<'a>(partitions: &[&'a str], others: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let items = partitions.iter().flat_map(|partition| ITEMS.map(|action| (action, *partition)));
+    items.chain(others.iter().copied()).collect()
+}
+
+#[test]
+fn a_worker_reads_its_test_and_writes_its_run() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let may = [
+        ("s3:GetObject", "archives"),
+        ("s3:GetObject", "runs"),
+        ("s3:PutObject", "runs"),
+        ("s3:ListBucket", "bucket"),
+        ("lambda:InvokeFunction", "reaper"),
+        ("secretsmanager:GetSecretValue", "own"),
+    ];
+    check("worker", &stack.policy_of("WorkerRole"), &rows(&Arns::of(&stack), &with_items(&["run#01M8"], &may)));
+}
+
+#[test]
+fn the_launcher_records_runs_and_starts_them() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let may = [
+        ("s3:GetObject", "archives"),
+        ("s3:GetObject", "runs"),
+        ("s3:PutObject", "runs"),
+        ("s3:ListBucket", "bucket"),
+        ("lambda:InvokeFunction", "launcher"),
+        ("lambda:InvokeFunction", "worker"),
+        ("lambda:InvokeFunction", "aggregator"),
+        ("lambda:InvokeFunction", "reaper"),
+        ("scheduler:CreateSchedule", "own"),
+        ("secretsmanager:DeleteSecret", "own"),
+    ];
+    let may = with_items(&["run#01M8", "runs", "slots"], &may);
+    check("launcher", &stack.policy_of("LauncherRole"), &rows(&Arns::of(&stack), &may));
+}
+
+#[test]
+fn appointments_are_made_with_one_role_only() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let pass = |service: &str, role: &str, allowed| {
+        ("iam:PassRole", stack.arn(role), json!({ "iam:PassedToService": service }), allowed)
+    };
+    for (role, may) in [("LauncherRole", true), ("AggregatorRole", true), ("ReaperRole", true), ("WorkerRole", false)] {
+        let rows = [
+            pass("scheduler.amazonaws.com", "ScheduleRole", may),
+            pass("lambda.amazonaws.com", "ScheduleRole", false),
+            pass("scheduler.amazonaws.com", "ReaperRole", false),
+        ];
+        check(role, &stack.policy_of(role), &rows);
+    }
+}
+
+#[test]
+fn the_aggregator_conducts_and_hands_over() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let may = [
+        ("s3:GetObject", "runs"),
+        ("s3:PutObject", "runs"),
+        ("s3:ListBucket", "bucket"),
+        ("lambda:InvokeFunction", "aggregator"),
+        ("lambda:InvokeFunction", "launcher"),
+        ("lambda:InvokeFunction", "worker"),
+        ("lambda:InvokeFunction", "reaper"),
+        ("scheduler:CreateSchedule", "own"),
+        ("secretsmanager:DeleteSecret", "own"),
+    ];
+    let may = with_items(&["run#01M8", "slots"], &may);
+    check("aggregator", &stack.policy_of("AggregatorRole"), &rows(&Arns::of(&stack), &may));
+}
+
+#[test]
+fn the_reaper_concludes_and_calls_who_goes_on() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let may = [
+        ("s3:GetObject", "runs"),
+        ("s3:PutObject", "runs"),
+        ("s3:ListBucket", "bucket"),
+        ("lambda:InvokeFunction", "aggregator"),
+        ("lambda:InvokeFunction", "launcher"),
+        ("scheduler:CreateSchedule", "own"),
+        ("secretsmanager:DeleteSecret", "own"),
+    ];
+    let may = with_items(&["run#01M8", "slots"], &may);
+    let policy = stack.policy_of("ReaperRole");
+    check("reaper", &policy, &rows(&Arns::of(&stack), &may));
+    check("reaper", &policy, &[("sqs:SendMessage", stack.arn("DeadLetters"), json!({}), true)]);
+}
+
+#[test]
+fn the_scheduler_calls_the_reaper_only() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let may = [("lambda:InvokeFunction", "reaper")];
+    check("scheduler", &stack.policy_of("ScheduleRole"), &rows(&Arns::of(&stack), &may));
+    let trust = &stack.properties("ScheduleRole")["AssumeRolePolicyDocument"]["Statement"][0];
+    let whose = json!({
+        "StringEquals": { "aws:SourceAccount": "123456789012" },
+        "ArnEquals": { "aws:SourceArn": stack.arn("ScheduleGroup") },
+    });
+    assert_eq!(trust["Condition"], whose);
+}
+
+#[test]
+fn a_function_writes_its_own_log() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    for function in ["Launcher", "Worker", "Aggregator", "Reaper"] {
+        let rows: Vec<_> = ["Launcher", "Worker", "Aggregator", "Reaper"]
+            .into_iter()
+            .map(|of| {
+                let stream = stack.arn(&format!("{of}Logs")).replace(":*", ":log-stream:today");
+                ("logs:PutLogEvents", stream, json!({}), of == function)
+            })
+            .collect();
+        check(function, &stack.policy_of(&format!("{function}Role")), &rows);
+    }
+}
+
+#[test]
+fn nothing_is_granted_by_wildcards_alone() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    for role in stack.all("AWS::IAM::Role").keys() {
+        for statement in stack.policy_of(role)["Statement"].as_array().unwrap() {
+            let words = |field: &str| match &statement[field] {
+                Value::Array(values) => values.iter().map(|value| value.as_str().unwrap().to_owned()).collect(),
+                one => vec![one.as_str().unwrap().to_owned()],
+            };
+            assert!(words("Action").iter().all(|action| !action.contains('*')), "{role}: {statement}");
+            let names_a_thing = |arn: &String| arn.starts_with("arn:aws:") && arn.matches('*').count() <= 1;
+            assert!(words("Resource").iter().all(names_a_thing), "{role}: {statement}");
+        }
+    }
+}
+
+#[test]
+fn bucket_and_queue_speak_tls_only() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let anything =
+        json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] });
+    let bucket = &stack.properties("BucketPolicy")["PolicyDocument"];
+    let queue = &stack.properties("DeadLettersPolicy")["PolicyDocument"];
+    let object = format!("{}/runs/a", stack.arn("Bucket"));
+    let question = |policy, action, resource: &str, tls: &str| Question {
+        policy: &anything,
+        resource_policy: Some(policy),
+        action,
+        resource: resource.to_owned(),
+        context: json!({ "aws:SecureTransport": tls }),
+    };
+    let questions = [
+        question(bucket, "s3:GetObject", &object, "false"),
+        question(bucket, "s3:GetObject", &object, "true"),
+        question(bucket, "s3:ListBucket", &stack.arn("Bucket"), "false"),
+        question(queue, "sqs:SendMessage", &stack.arn("DeadLetters"), "false"),
+        question(queue, "sqs:SendMessage", &stack.arn("DeadLetters"), "true"),
+    ];
+    let Some(answers) = simulate(&questions) else { return };
+    assert_eq!(answers, ["ExplicitlyDenied", "Allowed", "ExplicitlyDenied", "ExplicitlyDenied", "Allowed"]);
+}
+
+fn policy(text: &str) -> Value {
+    // A managed policy may have 6,144 characters; AWS does not count white space.
+    let counted = text.chars().filter(|character| !character.is_whitespace()).count();
+    assert!(counted <= 6144, "{counted} characters");
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn a_ci_user_runs_tests_and_changes_nothing_else() {
+    let policy = policy(include_str!("../../../infra/policies/ci-user.json"));
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let arns = Arns::of(&stack);
+    let read = ["dynamodb:GetItem", "dynamodb:Query"];
+    let mut may: Vec<(&str, &str)> = vec![
+        ("s3:GetObject", "archives"),
+        ("s3:GetObject", "runs"),
+        ("s3:PutObject", "archives"),
+        ("s3:ListBucket", "bucket"),
+        ("lambda:InvokeFunction", "launcher"),
+        ("lambda:InvokeFunction", "reaper"),
+        ("secretsmanager:DeleteSecret", "own"),
+    ];
+    may.extend(["run#01M8", "runs", "slots"].into_iter().flat_map(|partition| read.map(|action| (action, partition))));
+    may.extend(["dynamodb:PutItem", "dynamodb:UpdateItem"].map(|action| (action, "run#01M8")));
+    check("CI user", &policy, &rows(&arns, &may));
+    let stack_arn = |name: &str| format!("arn:aws:cloudformation:eu-central-1:123456789012:stack/{name}/0a1b");
+    let batch = |partitions: &[&str]| json!({ "dynamodb:LeadingKeys": partitions });
+    check(
+        "CI user",
+        &policy,
+        &[
+            ("cloudformation:DescribeStacks", stack_arn(STACK), json!({}), true),
+            ("cloudformation:DescribeStacks", stack_arn("other"), json!({}), false),
+            ("cloudformation:DeleteStack", stack_arn(STACK), json!({}), false),
+            ("lambda:GetAccountSettings", "*".to_owned(), json!({}), true),
+            ("cloudwatch:GetMetricStatistics", "*".to_owned(), json!({}), true),
+            ("secretsmanager:CreateSecret", arns.secret.clone(), json!({}), true),
+            ("s3:PutObject", arns.object("runs/01M8/handle_summary.json"), json!({}), true),
+            ("s3:PutObject", arns.object("runs/01M8/live.json"), json!({}), false),
+            ("dynamodb:BatchGetItem", arns.table.clone(), batch(&["run#1", "run#2"]), true),
+            ("dynamodb:BatchGetItem", arns.table.clone(), batch(&["run#1", "else"]), false),
+        ],
+    );
+}
+
+#[test]
+fn an_operator_deploys_and_destroys_this_and_no_other() {
+    let policy = policy(include_str!("../../../infra/policies/operator.json"));
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let mut rows: Vec<(&str, String, Value, bool)> = Vec::new();
+    let mut both = |action, own: String| {
+        let other = own.replace(STACK, "payments");
+        rows.extend([(action, own, json!({}), true), (action, other, json!({}), false)]);
+    };
+    for action in ["CreateChangeSet", "ExecuteChangeSet", "DeleteStack", "DescribeStacks"] {
+        let action: &str = format!("cloudformation:{action}").leak();
+        both(action, format!("arn:aws:cloudformation:eu-central-1:123456789012:stack/{STACK}/0a1b"));
+    }
+    for action in ["lambda:CreateFunction", "lambda:PutFunctionConcurrency", "lambda:PutFunctionRecursionConfig"] {
+        both(action, stack.arn("WorkerFunction"));
+    }
+    for action in ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"] {
+        both(action, stack.arn("WorkerRole"));
+    }
+    for action in ["s3:CreateBucket", "s3:PutLifecycleConfiguration", "s3:PutBucketPolicy", "s3:DeleteBucket"] {
+        both(action, stack.arn("Bucket"));
+    }
+    for action in ["dynamodb:CreateTable", "dynamodb:UpdateTimeToLive", "dynamodb:DeleteTable"] {
+        both(action, stack.arn("Table"));
+    }
+    both("s3:DeleteObject", format!("{}/runs/a", stack.arn("Bucket")));
+    both("sqs:CreateQueue", stack.arn("DeadLetters"));
+    both("scheduler:CreateScheduleGroup", stack.arn("ScheduleGroup"));
+    for action in ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:FilterLogEvents"] {
+        both(action, stack.arn("WorkerLogs").trim_end_matches(":*").to_owned());
+    }
+    let alarm = format!("arn:aws:cloudwatch:eu-central-1:123456789012:alarm:{STACK}-ReaperErrorsAlarm-1A");
+    both("cloudwatch:PutMetricAlarm", alarm);
+    let pass = |service: &str| json!({ "iam:PassedToService": service });
+    rows.extend([
+        ("iam:PassRole", stack.arn("WorkerRole"), pass("lambda.amazonaws.com"), true),
+        ("iam:PassRole", stack.arn("ScheduleRole"), pass("scheduler.amazonaws.com"), true),
+        ("iam:PassRole", stack.arn("WorkerRole"), pass("ec2.amazonaws.com"), false),
+        ("iam:PassRole", "arn:aws:iam::123456789012:role/admin".to_owned(), pass("lambda.amazonaws.com"), false),
+        ("iam:AttachRolePolicy", stack.arn("WorkerRole"), json!({}), false),
+        ("lambda:GetAccountSettings", "*".to_owned(), json!({}), true),
+    ]);
+    check("operator", &policy, &rows);
+}
