@@ -22,3 +22,4 @@ mod store_faults;
 mod substitutes;
 mod summaries;
 mod usual;
+mod watching;
