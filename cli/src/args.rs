@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use lambdaload_core::plan::{SummaryMode, Workers};
 use serde::Deserialize;
 
-use crate::{exit, k6_options::K6Flags, settings::parse_workers};
+use crate::{exit, k6_options::K6Flags, platform_args::PlatformArgs, settings::parse_workers};
 
 /// Runs a k6 script on many workers and ends in the one verdict that a single giant k6 would have given.
 #[derive(Debug, Parser)]
@@ -146,6 +146,9 @@ pub(crate) struct TestArgs {
     /// In which form.
     #[command(flatten)]
     pub(crate) form: FormArgs,
+    /// Where workers run.
+    #[command(flatten)]
+    pub(crate) platform: PlatformArgs,
     /// What overrides the script's options.
     #[command(flatten)]
     pub(crate) k6_flags: K6Flags,

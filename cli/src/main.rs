@@ -8,6 +8,7 @@ mod k6_options;
 mod live;
 mod machine;
 mod outputs;
+mod platform_args;
 mod printer;
 mod report;
 mod returned;

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
 };
 
 use console::{Style, Term};
@@ -177,6 +177,17 @@ impl Printer {
             return Ok(());
         }
         self.result(&text)
+    }
+
+    /// Whether there is a person at a terminal who would see a question and could answer it.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.stderr.is_term() && io::stdin().is_terminal()
+    }
+
+    /// Writes a question, quiet or not; the answer is to follow on the same line.
+    pub(crate) fn ask(&self, question: &str) {
+        let _ = self.stderr.write_str(question);
+        let _ = self.stderr.flush();
     }
 
     /// The terminal on which a block can be redrawn: none when quiet, or when stderr is no terminal that can.

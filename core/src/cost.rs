@@ -215,3 +215,104 @@ impl Estimate {
         self.parts.iter().filter(|part| part.what == what).map(|part| part.dollars).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        archive::Archive,
+        k6::{options::Options, version::K6Version},
+        plan::{LambdaStack, Request, Workers},
+    };
+
+    fn plan(workers: u32, minutes: u64, memory_mb: u32, assumed: Assumptions) -> Plan {
+        let vus = workers * 10;
+        let json = format!(
+            r#"{{"scenarios":{{"s":{{"executor":"constant-vus","vus":{vus},"duration":"{minutes}m","gracefulStop":"0s"}}}},
+                "totalDuration":"{minutes}m","maxVUs":{vus}}}"#
+        );
+        let hash = serde_json::from_str("\"ab\"").expect("a hash");
+        let archive = Archive { hash, size: 1, files: 1, filename: "file:///a.js".into() };
+        let stack = LambdaStack {
+            version: "0.1.0".into(),
+            k6_version: K6Version::new(1, 8, 1),
+            memory_mb,
+            architecture: Architecture::Arm64,
+            capacity: 10_000,
+            region: "us-east-1".into(),
+        };
+        let request =
+            Request { script: "a.js".into(), workers: Workers::Exactly(workers), assumed, ..Request::default() };
+        let options = Options::parse(json.as_bytes()).expect("reads");
+        Plan::new(request, archive, K6Version::new(1, 8, 1), &options, stack).expect("plans")
+    }
+
+    fn estimate(workers: u32, minutes: u64, memory_mb: u32) -> Estimate {
+        plan(workers, minutes, memory_mb, Assumptions::default()).cost.expect("costs something")
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 0.000_6 * expected.max(1.0), "{found} is not {expected}");
+    }
+
+    #[test]
+    fn two_hundred_workers_of_two_gigabytes_for_ten_minutes_by_hand() {
+        // 200 · 2 GB · 600 s = 240,000 GB-s.
+        let usage = Usage { worker_gb_seconds: 240_000.0, ..Usage::default() };
+        let workers = |architecture| usage.parts(&Prices::default(), architecture)[0].dollars;
+        close(workers(Architecture::X86), 4.00);
+        close(workers(Architecture::Arm64), 3.20);
+
+        let estimate = estimate(200, 10, 2_048);
+        // With 15 s around: 246,000 GB-s.
+        close(estimate.part(Item::Workers), 246_000.0 * 0.000_013_333_4);
+        close(estimate.part(Item::Aggregator), 615.0 * 0.000_013_333_4);
+        close(estimate.part(Item::Logs), 0.10);
+        // 2,000 VUs for 600 s, a request each a second, 1,200 bytes: 1.44 GB.
+        close(estimate.traffic.requests, 1_200_000.0);
+        close(estimate.part(Item::Egress), 1.44 * 0.09);
+        // With a flush of 2 s and a poll of 1 s: 307.5 flushes, 615 polls.
+        let puts = 200.0 * 308.5 + 312.5;
+        let gets = 200.0 * 310.5;
+        let writes = 200.0 * 313.5 * 2.0 + 317.5 * 8.0;
+        let reads = 615.0 * (200.0 * 1.5 + 2.0);
+        let requests = (puts * 5.0 + gets * 0.4 + writes * 0.625 + reads * 0.125 + 204.0 * 0.2) / 1e6;
+        close(estimate.part(Item::Requests), requests);
+        close(estimate.part(Item::Requests), 0.44);
+        close(estimate.total, estimate.parts.iter().map(|part| part.dollars).sum());
+        assert!((3.95..4.05).contains(&estimate.total), "{}", estimate.total);
+    }
+
+    #[test]
+    fn requests_are_what_is_known_of_them() {
+        let given = Assumptions { requests_per_second: Some(500.0), request_bytes: 10_000 };
+        let cost = plan(10, 1, 2_048, given).cost.expect("costs something");
+        assert!(cost.requests_were_given);
+        close(cost.traffic.requests, 30_000.0);
+        close(cost.part(Item::Egress), 0.3 * 0.09);
+        close(cost.traffic.bits_per_second() / 1e6, 40.0);
+        assert!(!estimate(10, 1, 2_048).requests_were_given);
+    }
+
+    #[test]
+    fn prices_are_of_their_source() {
+        assert_eq!((estimate(1, 1, 512).prices.as_str(), estimate(1, 1, 512).is_regional), (LIST, true));
+        let own = Prices { egress_gb: 0.0, ..Prices::default() };
+        let plan = plan(1, 1, 512, Assumptions::default());
+        let cost = Estimate::of(&plan, Assumptions::default(), &own).expect("costs something");
+        assert_eq!((cost.part(Item::Egress), cost.prices.as_str()), (0.0, "prices of lambdaload.toml"));
+    }
+
+    proptest! {
+        #[test]
+        fn more_costs_more(workers in 1_u32..150, minutes in 1_u64..12, memory in 600_u32..5_000) {
+            let base = estimate(workers, minutes, memory).total;
+            prop_assert!(base > 0.0);
+            prop_assert!(estimate(workers + 1, minutes, memory).total > base);
+            prop_assert!(estimate(workers, minutes + 1, memory).total > base);
+            prop_assert!(estimate(workers, minutes, memory + 1).total > base);
+        }
+    }
+}

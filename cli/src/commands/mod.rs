@@ -1,5 +1,6 @@
 //! What the commands do, each with its settings.
 
+mod approve;
 mod completions;
 mod doctor;
 mod plan;

@@ -1,6 +1,6 @@
 //! `lambdaload plan`
 
-use super::prepare::prepare;
+use super::{approve::within_limit, prepare::prepare};
 use crate::{
     args::Form,
     error::Failure,
@@ -20,9 +20,10 @@ pub(super) async fn plan(settings: TestSettings, printer: &Printer) -> Result<i3
     };
     let plan = &ready.prepared.plan;
     let text = match settings.form {
-        Form::Human => render(plan, Detail::Full, printer.result_paint),
-        Form::Json => super::present::json(&Document::new(plan))?,
+        Form::Human => render(plan, None, Detail::Full, printer.result_paint),
+        Form::Json => super::present::json(&Document::new(plan, None))?,
     };
     printer.result(&text)?;
+    within_limit(plan, &settings.platform)?;
     Ok(exit::OK)
 }

@@ -11,7 +11,7 @@ use std::{
 use lambdaload_adapters::k6::{K6, Level, Listener, find};
 use lambdaload_core::{
     k6::version::secret_file,
-    plan::Request,
+    plan::{Host, Request},
     ports::LoadGenerator as _,
     run::prepare::{self, Given, Prepared, Source},
 };
@@ -19,6 +19,7 @@ use lambdaload_core::{
 use crate::{
     error::Failure,
     machine,
+    platform_args::PlatformName,
     printer::{Printer, harmless},
     settings::{DEFAULT_SCRIPT, FILE_NAME, TestSettings},
     similar,
@@ -37,6 +38,7 @@ pub(super) struct Ready {
 /// Finds k6, lets it validate the test, and plans. Starts nothing.
 pub(super) async fn prepare(settings: &TestSettings, printer: &Printer) -> Result<Ready, Failure> {
     let source = source(settings)?;
+    let host = host(settings)?;
     let found = find::find(settings.k6.as_deref())?;
     let generator = K6::new(&found.path).with_listener(listener(printer));
     if let Err(error) = generator.version().await {
@@ -51,7 +53,7 @@ pub(super) async fn prepare(settings: &TestSettings, printer: &Printer) -> Resul
             .hint(format!("the script has it as __ENV.{name}"));
         printer.warning(&warning);
     }
-    let prepared = prepare::prepare(&generator, source, request(settings), machine::machine()).await;
+    let prepared = prepare::prepare(&generator, source, request(settings), host).await;
     let prepared = prepared.map_err(|error| Failure::not_prepared(&error, &settings.script))?;
     Ok(Ready { prepared, k6: found.path, generator })
 }
@@ -82,6 +84,18 @@ fn request(settings: &TestSettings) -> Request {
         time_unit: settings.time_unit,
         summary_mode: settings.summary_mode,
         machine_readable_summary: settings.machine_readable_summary,
+        vus_per_worker: settings.platform.vus_per_worker,
+        queue: settings.platform.queue_timeout,
+        assumed: settings.platform.assumed,
+        prices: settings.platform.prices.clone(),
+    }
+}
+
+/// What the workers would run on.
+fn host(settings: &TestSettings) -> Result<Host, Failure> {
+    match settings.platform.name {
+        PlatformName::Local => Ok(machine::machine().into()),
+        PlatformName::Lambda => Err(Failure::not_valid("--platform lambda: no stack can be looked for yet")),
     }
 }
 

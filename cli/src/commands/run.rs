@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    approve::approve,
     prepare::{Ready, prepare},
     present,
 };
@@ -45,11 +46,12 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
         ready = prepare(&settings, printer) => ready?,
         () = signals.next() => return Err(Failure::stopped("stopped before the run began; nothing was started")),
     };
+    printer.talk(&render(&prepared.plan, None, Detail::Short, printer.talk_paint));
+    approve(&prepared.plan, &settings.platform, printer, &mut signals).await?;
     let id = run_ids::new()?;
     let ports = wiring::ports(dir, &k6, &settings.secrets).await?;
     let folder = settings.out_dir.unwrap_or_else(|| present::folder_of_run(dir, &id));
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
-    printer.talk(&render(&prepared.plan, Detail::Short, printer.talk_paint));
     printer.talk(&format!("run           {id}\n"));
     let machine_readable = prepared.plan.summary.machine_readable;
     if let Err(error) = start(&ports, id.clone(), prepared).await {

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 pub(crate) const K6: &str = "LAMBDALOAD_K6";
 /// Folder of lambdaload's own files.
 pub(crate) const DIR: &str = "LAMBDALOAD_DIR";
+/// Where workers run.
+pub(crate) const PLATFORM: &str = "LAMBDALOAD_PLATFORM";
+/// What a run may be expected to cost.
+pub(crate) const MAX_COST: &str = "LAMBDALOAD_MAX_COST";
 /// How many workers.
 pub(crate) const WORKERS: &str = "LAMBDALOAD_WORKERS";
 /// Name of the test.

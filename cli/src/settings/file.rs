@@ -4,15 +4,21 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::ErrorKind,
+    num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use lambdaload_core::plan::{SummaryMode, Workers};
+use lambdaload_core::{
+    cost::Prices,
+    plan::{SummaryMode, Workers},
+};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
     args::{Form, TimeUnitName},
     error::Failure,
+    platform_args::{PlatformName, parse_dollars, parse_positive, parse_queue_timeout},
 };
 
 /// The file's name; it is looked for in the current folder.
@@ -62,6 +68,27 @@ pub(crate) struct FileSettings {
     pub(crate) no_thresholds: bool,
     /// See `--output`.
     pub(crate) output: Option<Form>,
+    /// See `--platform`.
+    pub(crate) platform: Option<PlatformName>,
+    /// See `--vus-per-worker`.
+    pub(crate) vus_per_worker: Option<NonZeroU32>,
+    /// See `--queue-timeout`.
+    #[serde(deserialize_with = "queue_timeout")]
+    pub(crate) queue_timeout: Option<Duration>,
+    /// See `--reserve-concurrency`.
+    pub(crate) reserve_concurrency: Option<u32>,
+    /// See `--max-cost`.
+    #[serde(deserialize_with = "max_cost")]
+    pub(crate) max_cost: Option<f64>,
+    /// See `--yes`.
+    pub(crate) yes: bool,
+    /// See `--assume-rps`.
+    #[serde(deserialize_with = "assume_rps")]
+    pub(crate) assume_rps: Option<f64>,
+    /// See `--assume-request-bytes`.
+    pub(crate) assume_request_bytes: Option<u64>,
+    /// Prices in dollars, over those that lambdaload knows.
+    pub(crate) prices: Prices,
 }
 
 impl FileSettings {
@@ -125,8 +152,32 @@ impl de::Visitor<'_> for ScalarVisitor {
 
 /// A number, or a text as after `--workers`.
 fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Workers>, D::Error> {
+    read("workers", super::parse_workers, deserializer)
+}
+
+/// A duration as after `--queue-timeout`.
+fn queue_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    read("queue-timeout", parse_queue_timeout, deserializer)
+}
+
+/// Dollars as after `--max-cost`.
+fn max_cost<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    read("max-cost", parse_dollars, deserializer)
+}
+
+/// A number as after `--assume-rps`.
+fn assume_rps<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    read("assume-rps", parse_positive, deserializer)
+}
+
+/// What is read as the value of a flag is.
+fn read<'de, T, E: fmt::Display, D: Deserializer<'de>>(
+    key: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let Scalar(text) = Scalar::deserialize(deserializer)?;
-    super::parse_workers(&text).map(Some).map_err(|expected| de::Error::custom(format!("workers = {text}: {expected}")))
+    parse(&text).map(Some).map_err(|expected| de::Error::custom(format!("{key} = {text}: {expected}")))
 }
 
 /// A mode as after `--summary-mode`.
@@ -201,6 +252,15 @@ mod tests {
             "output",
             "env-file",
             "secrets",
+            "platform",
+            "vus-per-worker",
+            "queue-timeout",
+            "reserve-concurrency",
+            "max-cost",
+            "yes",
+            "assume-rps",
+            "assume-request-bytes",
+            "[prices]",
             "[env]",
             "[tags]",
         ] {

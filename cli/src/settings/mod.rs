@@ -7,6 +7,7 @@ mod env_file;
 pub(crate) mod environment;
 mod file;
 mod pairs;
+mod platform;
 mod secrets;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -19,6 +20,7 @@ use lambdaload_core::{
 
 use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
+pub(crate) use self::platform::PlatformSettings;
 use crate::{
     args::{CommonArgs, Form, FormArgs, TestArgs, TimeUnitName},
     error::Failure,
@@ -69,6 +71,8 @@ pub(crate) struct TestSettings {
     pub(crate) summary_export: Option<PathBuf>,
     /// Folder for report and documents; none is the run's own below the folder of lambdaload's files.
     pub(crate) out_dir: Option<PathBuf>,
+    /// Where workers run.
+    pub(crate) platform: PlatformSettings,
     /// Form of the result.
     pub(crate) form: Form,
 }
@@ -108,6 +112,7 @@ impl Sources {
     /// A test and how to run it.
     pub(crate) fn test(mut self, args: TestArgs) -> Result<TestSettings, Failure> {
         let form = self.form(&args.form)?;
+        let platform = self.platform(&args.platform)?;
         let texts = |table: BTreeMap<String, file::Scalar>| table.into_iter().map(|(key, value)| (key, value.0));
         let of_config = texts(std::mem::take(&mut self.file.env));
         let secrets = self.secrets(&args)?;
@@ -148,6 +153,7 @@ impl Sources {
                 .or_else(|| self.path(environment::SUMMARY_EXPORT))
                 .or_else(|| self.file.summary_export.clone()),
             out_dir: args.out_dir.or_else(|| self.path(environment::OUT_DIR)).or_else(|| self.file.out_dir.clone()),
+            platform,
             form,
         })
     }

@@ -2,14 +2,14 @@
 
 use lambdaload_core::{
     ids::WorkerIndex,
-    plan::{Plan, PlannedScenario, Work, plural, words},
+    plan::{Plan, PlannedScenario, Platform, Work, plural, words},
     segment::Segment,
     series::{Contains, Metric, MetricKind},
     threshold::Threshold,
 };
 use serde::Serialize;
 
-use super::{numbers, table};
+use super::{cost, numbers, table};
 use crate::printer::{Paint, one_line};
 
 /// Workers that are listed one by one before the rest becomes a number.
@@ -24,8 +24,8 @@ pub(crate) enum Detail {
     Full,
 }
 
-/// The plan in lines.
-pub(crate) fn render(plan: &Plan, detail: Detail, paint: Paint) -> String {
+/// The plan in lines; `account` is what was found out about the account's room for it.
+pub(crate) fn render(plan: &Plan, account: Option<&str>, detail: Detail, paint: Paint) -> String {
     let archive = &plan.archive;
     let files = plural(u64::from(archive.files), "file");
     let (size, hash) = (numbers::bytes(archive.size as f64), archive.hash.short());
@@ -50,10 +50,12 @@ pub(crate) fn render(plan: &Plan, detail: Detail, paint: Paint) -> String {
     if detail == Detail::Full {
         add("segments", segments(plan));
     }
-    add("lasts", vec![format!("{} at most", words(plan.duration))]);
+    add("lasts", vec![lasts(plan)]);
     if detail == Detail::Full {
         add("deadlines", vec![deadlines(plan)]);
     }
+    add("costs", costs(plan, detail));
+    add("account", account.map(str::to_owned).into_iter().collect());
     add("warnings", warnings(plan).iter().map(|warning| paint.yellow(warning)).collect());
     text
 }
@@ -78,13 +80,15 @@ pub(crate) struct WorkerPart {
 pub(crate) struct Document<'p> {
     plan: &'p Plan,
     workers: Vec<WorkerPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<&'p str>,
     warnings: Vec<String>,
 }
 
 impl<'p> Document<'p> {
     /// Everything that is known before a run.
-    pub(crate) fn new(plan: &'p Plan) -> Self {
-        Self { plan, workers: parts(plan, plan.workers), warnings: warnings(plan) }
+    pub(crate) fn new(plan: &'p Plan, account: Option<&'p str>) -> Self {
+        Self { plan, workers: parts(plan, plan.workers), account, warnings: warnings(plan) }
     }
 }
 
@@ -135,7 +139,11 @@ fn thresholds(plan: &Plan) -> String {
 fn workers(plan: &Plan) -> Vec<String> {
     let first = part(plan, WorkerIndex::FIRST);
     let last = part(plan, WorkerIndex(plan.workers.saturating_sub(1)));
-    let mut line = format!("{} × local   {}", plan.workers, each(&first, &last));
+    let platform = match &plan.platform {
+        Platform::Local => "local".to_owned(),
+        Platform::Lambda(stack) => format!("lambda ({} MB, {})", stack.memory_mb, stack.architecture.name()),
+    };
+    let mut line = format!("{} × {platform}   {}", plan.workers, each(&first, &last));
     if let Some(rates) = each_rate(&first, &last) {
         line += &format!(", {rates}");
     }
@@ -180,10 +188,29 @@ fn segments(plan: &Plan) -> Vec<String> {
     lines
 }
 
+fn lasts(plan: &Plan) -> String {
+    let at_most = format!("{} at most", words(plan.duration));
+    match plan.longest() {
+        Some(longest) => format!("{at_most}, of {} that Lambda allows", words(longest)),
+        None => at_most,
+    }
+}
+
+fn costs(plan: &Plan, detail: Detail) -> Vec<String> {
+    let Some(estimate) = &plan.cost else { return Vec::new() };
+    let line = format!("{} ({})", cost::about(estimate.total), cost::parts(estimate));
+    let basis = (detail == Detail::Full).then(|| cost::basis(estimate, plan));
+    std::iter::once(line).chain(basis).collect()
+}
+
 fn deadlines(plan: &Plan) -> String {
     let deadlines = &plan.deadlines;
+    let queue = match deadlines.queue {
+        none if none.is_zero() => String::new(),
+        queue => format!("room {}, ", words(queue)),
+    };
     format!(
-        "ready {}, setup {}, run {}, teardown {}, stop {}",
+        "{queue}ready {}, setup {}, run {}, teardown {}, stop {}",
         words(deadlines.ready),
         words(deadlines.setup),
         words(deadlines.run),
@@ -225,7 +252,8 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
     let untested = plan.k6_version.untested().into_iter();
-    untested.chain(closed_model).chain(fixed).chain(gaps).chain(no_thresholds).collect()
+    let on_lambda = plan.lambda_warnings().into_iter();
+    untested.chain(on_lambda).chain(closed_model).chain(fixed).chain(gaps).chain(no_thresholds).collect()
 }
 
 #[cfg(test)]

@@ -69,3 +69,52 @@ pub fn account_room(workers: u32, account: &Account, reserve: u32) -> Result<Str
     };
     Err(NoRoom { found, advice: format!("{fewer}keep less with --reserve-concurrency, or {ask}") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACCOUNT: Account = Account { limit: 1_000, unreserved: 1_000, in_use: 37, worker_reserved: None };
+
+    #[test]
+    fn room_is_what_others_leave() {
+        let fits = account_room(12, &ACCOUNT, 100).expect("fits");
+        assert_eq!(fits, "1,000 concurrent, 37 in use, 100 kept for your own functions: fits");
+        let most = 1_000 - 37 - 100 - 4;
+        assert!(account_room(most, &ACCOUNT, 100).is_ok());
+        let none = account_room(most + 1, &ACCOUNT, 100).expect_err("no room");
+        assert_eq!(
+            none.to_string(),
+            "no room for 860 workers: 1,000 concurrent, 37 in use, 100 kept for your own functions, 863 free\n\
+             use 859 workers or fewer, keep less with --reserve-concurrency, or ask AWS for more: Service Quotas, AWS Lambda, \
+             Concurrent executions (L-B99A9384)"
+        );
+    }
+
+    #[test]
+    fn what_others_have_reserved_is_not_free() {
+        let account = Account { unreserved: 400, ..ACCOUNT };
+        let fits = account_room(200, &account, 100).expect("fits");
+        assert!(fits.contains("600 reserved by others: fits"), "{fits}");
+        assert!(account_room(260, &account, 100).is_err());
+    }
+
+    #[test]
+    fn reserved_workers_need_room_for_their_helpers_only() {
+        let account = Account { unreserved: 800, worker_reserved: Some(200), ..ACCOUNT };
+        assert!(account_room(200, &account, 700).expect("fits").contains("200 reserved for workers: fits"));
+        let none = account_room(201, &account, 0).expect_err("no room").to_string();
+        assert!(none.starts_with("no room for 201 workers: 200 concurrent executions are reserved"), "{none}");
+        assert!(none.contains("use 200 workers or fewer") && none.contains("WorkerCapacity"), "{none}");
+        assert!(account_room(1, &account, 760).is_err(), "no room for the aggregator");
+        assert!(account_room(1, &account, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_new_account_has_little() {
+        let account = Account { limit: 10, unreserved: 10, in_use: 0, worker_reserved: None };
+        let none = account_room(6, &account, 100).expect_err("no room").to_string();
+        assert!(none.contains("0 free\nkeep less with --reserve-concurrency, or ask AWS"), "{none}");
+        assert!(account_room(6, &account, 0).is_ok());
+    }
+}

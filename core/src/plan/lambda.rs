@@ -242,3 +242,6 @@ impl Plan {
         all.chain(traffic.into_iter().flatten()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

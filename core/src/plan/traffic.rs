@@ -105,3 +105,64 @@ fn peak(scenarios: &[PlannedScenario]) -> f64 {
     let closed: Vec<PlannedScenario> = scenarios.iter().filter(|s| s.peak_rate.is_none()).cloned().collect();
     load::most_rate(scenarios, Segment::WHOLE).unwrap_or(0.0) + load::most_vus(&closed, Segment::WHOLE) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        archive::Archive,
+        k6::{options::Options, version::K6Version},
+        plan::{Machine, Request},
+    };
+
+    fn traffic(options: &str, assumed: Assumptions) -> Traffic {
+        let hash = serde_json::from_str("\"ab\"").expect("a hash");
+        let archive = Archive { hash, size: 1, files: 1, filename: "file:///a.js".into() };
+        let request = Request { script: "a.js".into(), ..Request::default() };
+        let options = Options::parse(options.as_bytes()).expect("reads");
+        let machine = Machine { cores: 1, open_files: 1_024 };
+        let plan = Plan::new(request, archive, K6Version::new(1, 8, 1), &options, machine).expect("plans");
+        Traffic::of(&plan, assumed)
+    }
+
+    #[test]
+    fn an_iteration_or_a_second_of_a_vu_is_a_request() {
+        let usual = Assumptions::default();
+        let mixed = |rps: &str| {
+            format!(
+                r#"{{"scenarios":{{
+                "rate":{{"executor":"constant-arrival-rate","rate":50,"duration":"10s","preAllocatedVUs":5}},
+                "loop":{{"executor":"ramping-vus","startVUs":0,"stages":[{{"duration":"10s","target":20}}]}},
+                "each":{{"executor":"per-vu-iterations","vus":3,"iterations":4,"maxDuration":"5s","gracefulStop":"0s","startTime":"50s"}}
+                }},"totalDuration":"55s","maxVUs":28{rps}}}"#
+            )
+        };
+        let all = traffic(&mixed(""), usual);
+        assert_eq!((all.requests, all.peak_per_second), (500.0 + 100.0 + 12.0, 50.0 + 20.0));
+        let limited = traffic(&mixed(r#","rps":10"#), usual);
+        assert_eq!((limited.requests, limited.peak_per_second), (550.0, 10.0));
+        let told = traffic(&mixed(""), Assumptions { requests_per_second: Some(7.0), ..usual });
+        assert_eq!((told.requests, told.peak_per_second), (385.0, 7.0));
+    }
+
+    #[test]
+    fn aws_s_limits_are_named_when_they_are_reached() {
+        let sent = |gbps: f64, workers| {
+            Traffic { requests: 1.0, peak_per_second: gbps * 1e9 / 8.0 / 1_000.0, request_bytes: 1_000 }
+                .warnings(workers)
+        };
+        assert_eq!(sent(0.99, 200), Vec::<String>::new());
+        assert_eq!(
+            sent(1.0, 200),
+            [
+                "up to 1.0 Gbps (125,000/s of an assumed 1,000 bytes, what comes back not counted): AWS wants tests of more \
+              than 1 Gbps for a minute announced (https://aws.amazon.com/ec2/testing/)"
+            ]
+        );
+        assert!(sent(25.0, 200)[0].contains("above 25 Gbps AWS may slow traffic down"));
+        assert_eq!(
+            sent(0.7, 1),
+            ["a worker would send 0.7 Gbps, and Lambda was measured to keep up 0.6 Gbps: 2 workers or more would do"]
+        );
+    }
+}

@@ -2,7 +2,7 @@ use insta::assert_snapshot;
 use lambdaload_core::{
     archive::Archive,
     k6::{options::Options, version::K6Version},
-    plan::{Machine, Request, Workers},
+    plan::{Architecture, Host, LambdaStack, Machine, Request, Workers},
 };
 
 use super::*;
@@ -15,19 +15,43 @@ const THRESHOLDS: &str =
 
 /// A plan of these scenarios and thresholds, in JSON as k6 prints them.
 pub(crate) fn plan(scenarios: &str, thresholds: &str, workers: Workers) -> Plan {
+    plan_on(Machine { cores: 12, open_files: 1024 }, scenarios, thresholds, workers)
+}
+
+/// The same for a stack with workers of 2,048 MB.
+pub(crate) fn on_lambda(scenarios: &str, workers: Workers) -> Plan {
+    plan_on(stack(), scenarios, THRESHOLDS, workers)
+}
+
+fn stack() -> LambdaStack {
+    LambdaStack {
+        version: "0.1.0".into(),
+        k6_version: K6Version::new(1, 8, 1),
+        memory_mb: 2_048,
+        architecture: Architecture::Arm64,
+        capacity: 200,
+        region: "us-east-1".into(),
+    }
+}
+
+fn plan_on(host: impl Into<Host>, scenarios: &str, thresholds: &str, workers: Workers) -> Plan {
     let json =
         format!(r#"{{"scenarios":{scenarios},"thresholds":{thresholds},"totalDuration":"7m30s","maxVUs":1020}}"#);
     let options = Options::parse(json.as_bytes()).expect("reads");
     let hash = serde_json::from_str(&format!("\"3f9c{}e1\"", "0".repeat(58))).expect("a hash");
     let archive = Archive { hash, size: 41_000, files: 3, filename: "file:///checkout.js".into() };
-    let request = Request { script: "checkout.js".into(), workers, ..Request::default() };
-    let machine = Machine { cores: 12, open_files: 1024 };
-    Plan::new(request, archive, K6Version::new(1, 8, 1), &options, machine).expect("plans")
+    let request = Request {
+        script: "checkout.js".into(),
+        workers,
+        queue: std::time::Duration::from_mins(10),
+        ..Request::default()
+    };
+    Plan::new(request, archive, K6Version::new(1, 8, 1), &options, host).expect("plans")
 }
 
 #[test]
 fn a_plan_in_full() {
-    assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Auto), Detail::Full, Paint::OFF), @r#"
+    assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Auto), None, Detail::Full, Paint::OFF), @r#"
     checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
     scenarios     browse  ramping-arrival-rate  0 → 400/s in 2m, 5m hold  maxVUs 900
                   buy     constant-vus          120 VUs, 7m
@@ -51,7 +75,7 @@ fn a_plan_in_full() {
 
 #[test]
 fn above_a_run_it_is_short() {
-    assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Exactly(7)), Detail::Short, Paint::OFF), @r#"
+    assert_snapshot!(render(&plan(SHOP, THRESHOLDS, Workers::Exactly(7)), None, Detail::Short, Paint::OFF), @r#"
     checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
     scenarios     browse  ramping-arrival-rate  0 → 400/s in 2m, 5m hold  maxVUs 900
                   buy     constant-vus          120 VUs, 7m
@@ -65,7 +89,7 @@ fn above_a_run_it_is_short() {
 #[test]
 fn one_worker_and_no_thresholds() {
     let one = r#"{"default":{"executor":"per-vu-iterations","vus":1,"iterations":20}}"#;
-    assert_snapshot!(render(&plan(one, "{}", Workers::Exactly(4)), Detail::Full, Paint::OFF), @r#"
+    assert_snapshot!(render(&plan(one, "{}", Workers::Exactly(4)), None, Detail::Full, Paint::OFF), @r#"
     checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
     scenarios     default  per-vu-iterations  20 iterations for each of 1 VU
     thresholds    none
@@ -94,11 +118,33 @@ fn what_may_surprise_is_said() {
 #[test]
 fn programs_get_every_worker() {
     let plan = plan(SHOP, THRESHOLDS, Workers::Exactly(200));
-    let document = serde_json::to_value(Document::new(&plan)).expect("writes");
+    let document = serde_json::to_value(Document::new(&plan, None)).expect("writes");
     assert_eq!(document["workers"].as_array().map(Vec::len), Some(200));
     assert_eq!(document["workers"][199]["segment"], "199/200:1");
     assert_eq!(document["workers"][0]["max_vus"], 6);
     assert_eq!(document["plan"]["workers"], 200);
-    let text = render(&plan, Detail::Full, Paint::OFF);
+    let text = render(&plan, None, Detail::Full, Paint::OFF);
     assert!(text.contains("worker 8") && !text.contains("worker 9 ") && text.contains("… and 192 more"), "{text}");
+}
+
+#[test]
+fn on_lambda_time_and_money_are_shown_too() {
+    let plan = on_lambda(SHOP, Workers::Exactly(12));
+    let account = Some("1,000 concurrent, 37 in use, 100 kept for your own functions: fits");
+    assert_snapshot!(render(&plan, account, Detail::Full, Paint::OFF), @"");
+    assert_snapshot!(render(&on_lambda(SHOP, Workers::Auto), account, Detail::Short, Paint::OFF), @"");
+}
+
+#[test]
+fn what_lambda_may_not_like_is_said() {
+    let far = LambdaStack { region: "eu-central-1".into(), capacity: 1_000, memory_mb: 3_008, ..stack() };
+    let heavy = r#"{"rate":{"executor":"constant-arrival-rate","rate":3000000,"duration":"7m","preAllocatedVUs":400}}"#;
+    let plan = Plan { archived_by: Some(K6Version::new(1, 8, 0)), ..plan_on(far, heavy, "{}", Workers::Exactly(300)) };
+    assert_snapshot!(render(&plan, None, Detail::Full, Paint::OFF), @"");
+    let document = serde_json::to_value(Document::new(&plan, Some("fits"))).expect("writes");
+    assert_eq!(
+        (&document["account"], &document["plan"]["platform"]["region"]),
+        (&"fits".into(), &"eu-central-1".into())
+    );
+    assert_eq!(document["plan"]["cost"]["parts"][0]["what"], "workers");
 }

@@ -1,0 +1,140 @@
+//! Where workers run, and what that may take: flags over environment over file.
+
+use std::time::Duration;
+
+use clap::ValueEnum as _;
+use lambdaload_core::cost::{Assumptions, Prices};
+
+use super::{Sources, environment, not_valid_variable};
+use crate::{
+    error::Failure,
+    platform_args::{PlatformArgs, PlatformName, parse_dollars},
+};
+
+/// How long a run waits for room.
+const QUEUE_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Concurrent executions that are left to the user's own functions.
+const RESERVE: u32 = 100;
+
+/// Where workers run, and what that may take.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PlatformSettings {
+    /// Where.
+    pub(crate) name: PlatformName,
+    /// VUs that a worker may carry; none is what is thought of it.
+    pub(crate) vus_per_worker: Option<u64>,
+    /// How long a run may wait for room.
+    pub(crate) queue_timeout: Duration,
+    /// Concurrent executions that are left to the user's own functions.
+    pub(crate) reserve_concurrency: u32,
+    /// Dollars that a run may be expected to cost.
+    pub(crate) max_cost: Option<f64>,
+    /// Whether nothing is asked.
+    pub(crate) yes: bool,
+    /// What to expect of the test.
+    pub(crate) assumed: Assumptions,
+    /// What things cost.
+    pub(crate) prices: Prices,
+}
+
+impl Sources {
+    /// Where workers run, and what that may take.
+    pub(super) fn platform(&mut self, args: &PlatformArgs) -> Result<PlatformSettings, Failure> {
+        let of_environment = || {
+            let text = self.environment.get(environment::PLATFORM)?;
+            let expected = |_| not_valid_variable(environment::PLATFORM, text, "expected local or lambda");
+            Some(PlatformName::from_str(text, false).map_err(expected))
+        };
+        let name = args.platform.map(Ok).or_else(of_environment).transpose()?;
+        let of_environment = || {
+            let text = self.environment.get(environment::MAX_COST)?;
+            Some(parse_dollars(text).map_err(|expected| not_valid_variable(environment::MAX_COST, text, expected)))
+        };
+        let max_cost = args.max_cost.map(Ok).or_else(of_environment).transpose()?;
+        let (file, usual) = (&mut self.file, Assumptions::default());
+        Ok(PlatformSettings {
+            name: name.or(file.platform).unwrap_or_default(),
+            vus_per_worker: args.vus_per_worker.or(file.vus_per_worker.map(u64::from)),
+            queue_timeout: args.queue_timeout.or(file.queue_timeout).unwrap_or(QUEUE_TIMEOUT),
+            reserve_concurrency: args.reserve_concurrency.or(file.reserve_concurrency).unwrap_or(RESERVE),
+            max_cost: max_cost.or(file.max_cost),
+            yes: args.yes || file.yes,
+            assumed: Assumptions {
+                requests_per_second: args.assume_rps.or(file.assume_rps),
+                request_bytes: args.assume_request_bytes.or(file.assume_request_bytes).unwrap_or(usual.request_bytes),
+            },
+            prices: std::mem::take(&mut file.prices),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        args::TestArgs,
+        settings::{FileSettings, environment::Environment},
+    };
+
+    fn settings(variables: [(&str, &str); 2], file: &str, args: PlatformArgs) -> Result<PlatformSettings, Failure> {
+        let sources = Sources { environment: Environment::from(variables), file: FileSettings::parse(file)? };
+        Ok(sources.test(TestArgs { platform: args, ..TestArgs::default() })?.platform)
+    }
+
+    const NOTHING: [(&str, &str); 2] = [("LAMBDALOAD_PLATFORM", ""), ("LAMBDALOAD_MAX_COST", "")];
+    const FILE: &str = "platform = \"lambda\"\nmax-cost = 2\nqueue-timeout = \"90s\"\nreserve-concurrency = 5\n\
+        vus-per-worker = 7\nyes = true\nassume-rps = 300\n[prices]\negress-gb = 0.02";
+
+    #[test]
+    fn runs_are_local_and_wait_ten_minutes_unless_something_else_is_said() {
+        let usual = settings(NOTHING, "", PlatformArgs::default()).expect("resolves");
+        assert_eq!((usual.name, usual.max_cost, usual.yes), (PlatformName::Local, None, false));
+        assert_eq!((usual.queue_timeout, usual.reserve_concurrency), (Duration::from_mins(10), 100));
+        assert_eq!((usual.vus_per_worker, usual.assumed, usual.prices), Default::default());
+    }
+
+    #[test]
+    fn flags_are_over_the_environment_and_that_over_the_file() {
+        let of_file = settings(NOTHING, FILE, PlatformArgs::default()).expect("resolves");
+        assert_eq!((of_file.name, of_file.max_cost, of_file.yes), (PlatformName::Lambda, Some(2.0), true));
+        assert_eq!((of_file.queue_timeout, of_file.reserve_concurrency), (Duration::from_secs(90), 5));
+        assert_eq!(of_file.vus_per_worker, Some(7));
+        assert_eq!(of_file.assumed, Assumptions { requests_per_second: Some(300.0), request_bytes: 1_200 });
+        assert_eq!(of_file.prices, Prices { egress_gb: 0.02, ..Prices::default() });
+
+        let variables = [("LAMBDALOAD_PLATFORM", "local"), ("LAMBDALOAD_MAX_COST", "$3.5")];
+        let of_environment = settings(variables, FILE, PlatformArgs::default()).expect("resolves");
+        assert_eq!((of_environment.name, of_environment.max_cost), (PlatformName::Local, Some(3.5)));
+
+        let args =
+            PlatformArgs { platform: Some(PlatformName::Lambda), max_cost: Some(0.5), ..PlatformArgs::default() };
+        let of_flags = settings(variables, FILE, args).expect("resolves");
+        assert_eq!((of_flags.name, of_flags.max_cost), (PlatformName::Lambda, Some(0.5)));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_by_name() {
+        let refused =
+            |variables, file| settings(variables, file, PlatformArgs::default()).expect_err("refused").headline;
+        assert_eq!(
+            refused([("LAMBDALOAD_PLATFORM", "fargate"), ("", "")], ""),
+            "LAMBDALOAD_PLATFORM=fargate in the environment: expected local or lambda"
+        );
+        assert_eq!(
+            refused([("LAMBDALOAD_MAX_COST", "-1"), ("", "")], ""),
+            "LAMBDALOAD_MAX_COST=-1 in the environment: expected dollars, for example 2.50"
+        );
+        assert_eq!(
+            refused(NOTHING, "queue-timeout = \"10\""),
+            "lambdaload.toml, line 1: queue-timeout = 10: expected a duration such as 10m, or 0"
+        );
+        assert_eq!(
+            refused(NOTHING, "queue-timeout = \"25h\""),
+            "lambdaload.toml, line 1: queue-timeout = 25h: expected at most 24h"
+        );
+        assert!(refused(NOTHING, "vus-per-worker = 0").contains("nonzero"));
+        assert!(refused(NOTHING, "max-cost = -2").contains("max-cost = -2: expected dollars"));
+        assert!(refused(NOTHING, "[prices]\nlambda = 1").contains("unknown key `lambda`, expected one of `lambda-gb-"));
+    }
+}
