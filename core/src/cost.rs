@@ -280,7 +280,7 @@ mod tests {
         let reads = 615.0 * (200.0 * 1.5 + 2.0);
         let requests = (puts * 5.0 + gets * 0.4 + writes * 0.625 + reads * 0.125 + 204.0 * 0.2) / 1e6;
         close(estimate.part(Item::Requests), requests);
-        close(estimate.part(Item::Requests), 0.44);
+        close(estimate.part(Item::Requests), 0.438);
         close(estimate.total, estimate.parts.iter().map(|part| part.dollars).sum());
         assert!((3.95..4.05).contains(&estimate.total), "{}", estimate.total);
     }

@@ -48,7 +48,8 @@ pub(super) async fn approve(
     thread::spawn(move || {
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line);
-        drop(sender.send(read.is_ok() && is_yes(&line)));
+        // Whoever asked may have gone.
+        let _ = sender.send(read.is_ok() && is_yes(&line));
     });
     tokio::select! {
         answer = answer => match answer {
@@ -92,7 +93,11 @@ mod tests {
         let limit = |max_cost| settings(PlatformArgs { max_cost, ..PlatformArgs::default() });
         let failure = within_limit(&plan, &limit(Some(2.0))).expect_err("refused");
         assert_eq!(failure.exit, exit::NOT_VALID);
-        insta::assert_snapshot!(failure.lines(), @"");
+        insta::assert_snapshot!(failure.lines(), @r#"
+        this run is expected to cost $2.94, more than --max-cost $2.00
+          workers $2.48, requests $0.33, aggregator and logs $0.11, egress $0.02 for an assumed 1.2 kB a request
+          fewer workers, less memory or a shorter test cost less; nothing was started
+        "#);
         for fine in [Some(100.0), None] {
             within_limit(&plan, &limit(fine)).expect("fine");
         }

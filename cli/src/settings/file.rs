@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::ErrorKind,
-    num::NonZeroU32,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -71,7 +71,7 @@ pub(crate) struct FileSettings {
     /// See `--platform`.
     pub(crate) platform: Option<PlatformName>,
     /// See `--vus-per-worker`.
-    pub(crate) vus_per_worker: Option<NonZeroU32>,
+    pub(crate) vus_per_worker: Option<NonZeroU64>,
     /// See `--queue-timeout`.
     #[serde(deserialize_with = "queue_timeout")]
     pub(crate) queue_timeout: Option<Duration>,

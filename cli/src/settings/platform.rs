@@ -1,6 +1,6 @@
 //! Where workers run, and what that may take: flags over environment over file.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use clap::ValueEnum as _;
 use lambdaload_core::cost::{Assumptions, Prices};
@@ -55,7 +55,7 @@ impl Sources {
         let (file, usual) = (&mut self.file, Assumptions::default());
         Ok(PlatformSettings {
             name: name.or(file.platform).unwrap_or_default(),
-            vus_per_worker: args.vus_per_worker.or(file.vus_per_worker.map(u64::from)),
+            vus_per_worker: args.vus_per_worker.or(file.vus_per_worker.map(NonZeroU64::get)),
             queue_timeout: args.queue_timeout.or(file.queue_timeout).unwrap_or(QUEUE_TIMEOUT),
             reserve_concurrency: args.reserve_concurrency.or(file.reserve_concurrency).unwrap_or(RESERVE),
             max_cost: max_cost.or(file.max_cost),

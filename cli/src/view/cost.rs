@@ -2,7 +2,7 @@
 
 use lambdaload_core::{
     cost::{Estimate, Item},
-    plan::Plan,
+    plan::{Plan, PlannedScenario},
 };
 
 use super::numbers;
@@ -11,14 +11,14 @@ use super::numbers;
 const CENT: f64 = 0.01;
 
 /// `about $0.22`, `less than $0.01`.
-pub(crate) fn about(dollars_: f64) -> String {
-    if dollars_ < CENT { format!("less than {}", dollars(CENT)) } else { format!("about {}", dollars(dollars_)) }
+pub(crate) fn about(amount: f64) -> String {
+    if amount < CENT { format!("less than {}", dollars(CENT)) } else { format!("about {}", dollars(amount)) }
 }
 
 /// `$0.22`, `$1,204`.
-pub(crate) fn dollars(dollars: f64) -> String {
+pub(crate) fn dollars(amount: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts of floats saturate")]
-    let cents = (dollars * 100.0).round() as u64;
+    let cents = (amount * 100.0).round() as u64;
     if cents >= 100_000 {
         format!("${}", numbers::count((cents + 50) / 100))
     } else {
@@ -28,38 +28,43 @@ pub(crate) fn dollars(dollars: f64) -> String {
 
 /// What an estimate is made of: `workers $0.19, requests $0.02, egress $0.01 for an assumed 1.2 kB a request`.
 pub(crate) fn parts(estimate: &Estimate) -> String {
-    let part = |what: Item, name: &str| {
-        let part = estimate.part(what);
-        (part >= CENT / 2.0).then(|| format!("{name} {}", dollars(part)))
-    };
-    let egress = match part(Item::Egress, "egress") {
-        Some(egress) => egress,
-        None => format!("egress less than {}", dollars(CENT)),
-    };
+    let named = |name: &str, part: f64| (part >= CENT / 2.0).then(|| format!("{name} {}", dollars(part)));
+    let egress = named("egress", estimate.part(Item::Egress));
+    let egress = egress.unwrap_or_else(|| format!("egress less than {}", dollars(CENT)));
     let each = numbers::bytes(estimate.traffic.request_bytes as f64);
-    let named = [
-        part(Item::Workers, "workers"),
-        part(Item::Aggregator, "aggregator"),
-        part(Item::Requests, "requests"),
-        part(Item::Logs, "logs"),
+    let parts = [
+        named("workers", estimate.part(Item::Workers)),
+        named("requests", estimate.part(Item::Requests)),
+        named("aggregator and logs", estimate.part(Item::Aggregator) + estimate.part(Item::Logs)),
         Some(format!("{egress} for an assumed {each} a request")),
     ];
-    named.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// What an estimate rests on.
-pub(crate) fn basis(estimate: &Estimate, plan: &Plan) -> String {
+/// What an estimate rests on, in two lines.
+pub(crate) fn basis(estimate: &Estimate, plan: &Plan) -> [String; 2] {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts of floats saturate")]
     let requests = numbers::count(estimate.traffic.requests.round() as u64);
-    let rates = plan.scenarios.iter().any(|scenario| scenario.schedule.iterations().is_some());
-    let loops = plan.scenarios.iter().any(|scenario| scenario.schedule.iterations().is_none());
-    let guess = match (estimate.requests_were_given, rates, loops) {
+    let counted = |scenario: &PlannedScenario| scenario.schedule.iterations().is_some();
+    let (counts, loops) = (plan.scenarios.iter().any(counted), !plan.scenarios.iter().all(counted));
+    let guess = match (estimate.requests_were_given, counts, loops) {
         (true, ..) => "as --assume-rps says",
-        (_, true, false) => "one for each iteration",
-        (_, false, _) => "one for each VU and second",
-        (_, true, true) => "one for each iteration, and where VUs loop one for each VU and second",
+        (false, true, true) => "one for each iteration, and where VUs loop one for each VU and second",
+        (false, true, false) => "one for each iteration",
+        (false, false, _) => "one for each VU and second",
     };
     let region = plan.platform.lambda().map(|stack| stack.region.as_str()).filter(|_| !estimate.is_regional);
     let region = region.map(|region| format!("; {region} may differ")).unwrap_or_default();
-    format!("{}{region}; {requests} requests, {guess}", estimate.prices)
+    [format!("assumed {requests} requests: {guess}"), format!("{}{region}, no free tier", estimate.prices)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_rounded_to_cents_and_never_to_nothing() {
+        assert_eq!([0.004, 0.01, 0.219, 999.0, 1_204.4].map(dollars), ["$0.00", "$0.01", "$0.22", "$999.00", "$1,204"]);
+        assert_eq!([0.0, 0.009, 0.22].map(about), ["less than $0.01", "less than $0.01", "about $0.22"]);
+    }
 }

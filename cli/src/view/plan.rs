@@ -200,7 +200,7 @@ fn costs(plan: &Plan, detail: Detail) -> Vec<String> {
     let Some(estimate) = &plan.cost else { return Vec::new() };
     let line = format!("{} ({})", cost::about(estimate.total), cost::parts(estimate));
     let basis = (detail == Detail::Full).then(|| cost::basis(estimate, plan));
-    std::iter::once(line).chain(basis).collect()
+    std::iter::once(line).chain(basis.into_iter().flatten()).collect()
 }
 
 fn deadlines(plan: &Plan) -> String {

@@ -44,7 +44,7 @@ const CONNECTIONS_PER_VU: u64 = 2;
 pub enum LambdaError {
     #[error(
         "--workers {workers} would put {} on each worker, and one carries {}: {why}\n\
-         use --workers {least} or more, or give workers more memory (parameter WorkerMemory of the stack); \
+         use --workers {least} or more, or give workers more memory (parameter WorkerMemory of the stack)\n\
          --vus-per-worker N overrides the estimate",
         count_of_vus(*.vus), grouped(*.carries)
     )]
@@ -58,16 +58,16 @@ pub enum LambdaError {
     TooHeavy { vus: u64, carries: u64, why: String, most: u32, reason: String },
     #[error(
         "{} needed, and this stack may have {} at one time\n\
-         deploy it with a larger capacity (`sam deploy --parameter-overrides WorkerCapacity={workers}`); the account's quota \
-         of concurrent executions in {region} must be larger than that (`lambdaload doctor` shows it, and AWS raises it on \
-         request: Service Quotas, AWS Lambda, Concurrent executions, L-B99A9384)",
+         deploy it with a larger capacity: `sam deploy --parameter-overrides WorkerCapacity={workers}`\n\
+         the account's quota of concurrent executions in {region} must be larger than that; AWS raises it on request \
+         (Service Quotas, AWS Lambda, Concurrent executions, L-B99A9384)",
         are(*.workers), grouped((*.capacity).into())
     )]
     BeyondCapacity { workers: u32, capacity: u32, region: String },
     #[error(
         "the scenarios may last {}, graceful stops included, and Lambda allows {} for them\n\
          a worker lives {} at most; starting it, {hooks}, stopping and uploading take the rest\n\
-         shorten the test or its timeouts, or use --platform local; Fargate workers, which live for hours, are not built yet",
+         shorten the test or its timeouts, or use --platform local (Fargate workers, which live for hours, are yet to come)",
         words(*.lasts), words(*.longest), words(INVOCATION)
     )]
     TooLong { lasts: Duration, longest: Duration, hooks: String },
@@ -229,12 +229,9 @@ impl Plan {
             )
         });
         let rate = self.worker_rate(WorkerIndex::FIRST).filter(|rate| *rate > stack.rate()).map(|rate| {
+            let (rate, good, vcpus) = (rounded(rate), rounded(stack.rate()), stack.vcpus());
             format!(
-                "a worker would start {} iterations/s, and {:.2} vCPU are good for about {}: more workers, or more memory, \
-                 keep k6 from being the one that is slow",
-                rounded(rate),
-                stack.vcpus(),
-                rounded(stack.rate())
+                "a worker would start {rate} iterations/s, and {vcpus:.2} vCPU are good for about {good}: take more workers"
             )
         });
         let traffic = self.cost.as_ref().map(|cost| cost.traffic.warnings(self.workers));

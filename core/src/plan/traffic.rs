@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cost::Assumptions,
-    plan::{Plan, PlannedScenario, Ramp, Work, load, ramps},
+    plan::{Plan, PlannedScenario, Ramp, Work, lambda::rounded, load, ramps},
     segment::Segment,
+    summary::format::grouped,
 };
 
-/// AWS's policy for network stress tests, <https://aws.amazon.com/ec2/testing/>: what has long had to be announced, and
-/// what may be shaped.
+/// AWS's policy for network stress tests.
+const POLICY: &str = "https://aws.amazon.com/ec2/testing/";
+
+/// Bits per second that have long had to be announced if they last for more than a minute, and those that may be shaped.
 const ANNOUNCED: f64 = 1e9;
 const SHAPED: f64 = 25e9;
 
@@ -57,30 +60,21 @@ impl Traffic {
     /// What AWS, or its network, may have against it.
     pub(super) fn warnings(&self, workers: u32) -> Vec<String> {
         let bits = self.bits_per_second();
-        let sent = format!(
-            "up to {} ({}/s of an assumed {} bytes, what comes back not counted)",
-            in_gbps(bits),
-            super::lambda::rounded(self.peak_per_second),
-            super::lambda::rounded(self.request_bytes as f64)
-        );
+        let (rate, bytes) = (rounded(self.peak_per_second), grouped(self.request_bytes));
+        let sent = format!("up to {} are sent ({rate} requests/s of {bytes} bytes)", in_gbps(bits));
         let policy = if bits >= SHAPED {
-            Some(format!(
-                "{sent}: above 25 Gbps AWS may slow traffic down; talk to AWS first (https://aws.amazon.com/ec2/testing/)"
-            ))
+            Some(format!("{sent}; AWS may slow down more than 25 Gbps: {POLICY}"))
         } else if bits >= ANNOUNCED {
-            Some(format!(
-                "{sent}: AWS wants tests of more than 1 Gbps for a minute announced (https://aws.amazon.com/ec2/testing/)"
-            ))
+            Some(format!("{sent}; AWS may want more than 1 Gbps announced: {POLICY}"))
         } else {
             None
         };
         let each = bits / f64::from(workers.max(1));
         let worker = (each > BITS_PER_WORKER).then(|| {
-            let enough = super::lambda::rounded((bits / BITS_PER_WORKER).ceil());
+            let (each, good) = (in_gbps(each), in_gbps(BITS_PER_WORKER));
+            let enough = rounded((bits / BITS_PER_WORKER).ceil());
             format!(
-                "a worker would send {}, and Lambda was measured to keep up {}: {enough} workers or more would do",
-                in_gbps(each),
-                in_gbps(BITS_PER_WORKER)
+                "a worker would send {each}, and Lambda was measured to keep up {good}: take {enough} workers or more"
             )
         });
         policy.into_iter().chain(worker).collect()
@@ -154,15 +148,13 @@ mod tests {
         assert_eq!(sent(0.99, 200), Vec::<String>::new());
         assert_eq!(
             sent(1.0, 200),
-            [
-                "up to 1.0 Gbps (125,000/s of an assumed 1,000 bytes, what comes back not counted): AWS wants tests of more \
-              than 1 Gbps for a minute announced (https://aws.amazon.com/ec2/testing/)"
-            ]
+            ["up to 1.0 Gbps are sent (125,000 requests/s of 1,000 bytes); AWS may want more than 1 Gbps announced: \
+                 https://aws.amazon.com/ec2/testing/"]
         );
-        assert!(sent(25.0, 200)[0].contains("above 25 Gbps AWS may slow traffic down"));
+        assert!(sent(25.0, 200)[0].contains("; AWS may slow down more than 25 Gbps: https://"));
         assert_eq!(
             sent(0.7, 1),
-            ["a worker would send 0.7 Gbps, and Lambda was measured to keep up 0.6 Gbps: 2 workers or more would do"]
+            ["a worker would send 0.7 Gbps, and Lambda was measured to keep up 0.6 Gbps: take 2 workers or more"]
         );
     }
 }

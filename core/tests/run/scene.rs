@@ -8,9 +8,10 @@ use std::{
 
 use lambdaload_core::{
     ids::{RunId, WorkerIndex},
+    k6::version::K6Version,
     lifecycle::{Abort, AbortCause},
     live::LiveState,
-    plan::{Machine, Request, Workers},
+    plan::{Architecture, Host, LambdaStack, Machine, Request, Workers},
     ports::{Ledger, ObjectStore},
     records::{RunRecord, WorkerRecord},
     run::{
@@ -65,6 +66,7 @@ pub(crate) struct Scene {
     worker_faults: BTreeMap<WorkerIndex, PortFaults>,
     workers: u32,
     min_workers: Option<u32>,
+    on_lambda: bool,
 }
 
 impl Scene {
@@ -92,7 +94,7 @@ impl Scene {
             let ledger: Arc<dyn Ledger> = ledger.clone();
             Arc::new(Faulty::new(ledger, faults.ledger.clone(), time.clone()))
         };
-        let min_workers = test.min_workers;
+        let (min_workers, on_lambda) = (test.min_workers, test.on_lambda);
         // One more than there are segments: the substitute.
         let worker_faults: BTreeMap<_, _> =
             (0..=workers).map(|index| (WorkerIndex(index), PortFaults::default())).collect();
@@ -133,6 +135,7 @@ impl Scene {
             worker_faults,
             workers,
             min_workers,
+            on_lambda,
         }
     }
 
@@ -156,7 +159,8 @@ impl Scene {
         };
         let source = Source::Script { path: "test.js".into(), given: Given::default() };
         let machine = Machine { cores: 4, open_files: 1024 };
-        prepare(&self.k6, source, request, machine).await.expect("prepares")
+        let host = if self.on_lambda { stack().into() } else { Host::from(machine) };
+        prepare(&self.k6, source, request, host).await.expect("prepares")
     }
 
     /// Plans and starts the run.
@@ -251,6 +255,17 @@ impl Scene {
     /// Workers to whose k6 an event happened, in the order in which it did.
     pub(crate) fn whose(&self, event: &Event) -> Vec<u32> {
         self.when(|e| e == event).into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+fn stack() -> LambdaStack {
+    LambdaStack {
+        version: "0.1.0".into(),
+        k6_version: K6Version::new(1, 8, 1),
+        memory_mb: 2_048,
+        architecture: Architecture::Arm64,
+        capacity: 200,
+        region: "us-east-1".into(),
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Test {
     pub(crate) handle_summary: Option<(Duration, Printed)>,
     /// When the clocks of everybody step, and by how many microseconds: all are on one machine.
     pub(crate) steps: Vec<(Duration, i64)>,
+    /// Whether its plan is one for Lambda, with its pace and deadlines.
+    pub(crate) on_lambda: bool,
 }
 
 impl Test {
@@ -79,6 +81,7 @@ impl Test {
             fast_clocks: BTreeMap::new(),
             handle_summary: None,
             steps: Vec::new(),
+            on_lambda: false,
         }
     }
 

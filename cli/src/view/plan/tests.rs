@@ -131,8 +131,41 @@ fn programs_get_every_worker() {
 fn on_lambda_time_and_money_are_shown_too() {
     let plan = on_lambda(SHOP, Workers::Exactly(12));
     let account = Some("1,000 concurrent, 37 in use, 100 kept for your own functions: fits");
-    assert_snapshot!(render(&plan, account, Detail::Full, Paint::OFF), @"");
-    assert_snapshot!(render(&on_lambda(SHOP, Workers::Auto), account, Detail::Short, Paint::OFF), @"");
+    assert_snapshot!(render(&plan, account, Detail::Full, Paint::OFF), @r#"
+    checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
+    scenarios     browse  ramping-arrival-rate  0 → 400/s in 2m, 5m hold  maxVUs 900
+                  buy     constant-vus          120 VUs, 7m
+    thresholds    3 on 2 metrics, 1 stops the run
+    workers       12 × lambda (2048 MB, arm64)   85 VUs each, 33.3 iterations/s each
+    segments      worker 1  0:1/12     85 VUs  33.3 iterations/s
+                  worker 2  1/12:2/12  85 VUs  33.3 iterations/s
+                  worker 3  2/12:3/12  85 VUs  33.3 iterations/s
+                  worker 4  3/12:4/12  85 VUs  33.3 iterations/s
+                  worker 5  4/12:5/12  85 VUs  33.3 iterations/s
+                  worker 6  5/12:6/12  85 VUs  33.3 iterations/s
+                  worker 7  6/12:7/12  85 VUs  33.3 iterations/s
+                  worker 8  7/12:8/12  85 VUs  33.3 iterations/s
+                  … and 4 more (all of them with --output json)
+    lasts         7m30s at most, of 11m24s that Lambda allows
+    deadlines     room 10m, ready 1m1s, setup 1m5s, run 7m40s, teardown 1m5s, stop 10s
+    costs         about $0.20 (workers $0.15, requests $0.02, aggregator and logs $0.01, egress $0.02 for an assumed 1.2 kB a request)
+                  assumed 194,400 requests: one for each iteration, and where VUs loop one for each VU and second
+                  us-east-1 list prices of November 2026, no free tier
+    account       1,000 concurrent, 37 in use, 100 kept for your own functions: fits
+    warnings      buy is a closed model: a slow target gets less load
+    "#);
+    assert_snapshot!(render(&on_lambda(SHOP, Workers::Auto), account, Detail::Short, Paint::OFF), @r#"
+    checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
+    scenarios     browse  ramping-arrival-rate  0 → 400/s in 2m, 5m hold  maxVUs 900
+                  buy     constant-vus          120 VUs, 7m
+    thresholds    3 on 2 metrics, 1 stops the run
+    workers       4 × lambda (2048 MB, arm64)   255 VUs each, 100 iterations/s each
+                  why 4: 1,020 VUs ÷ 338 per worker (memory 1,841 of 2,048 MB; file descriptors 462 of 1,024)
+    lasts         7m30s at most, of 11m20s that Lambda allows
+    costs         about $0.09 (workers $0.05, requests $0.01, aggregator and logs $0.01, egress $0.02 for an assumed 1.2 kB a request)
+    account       1,000 concurrent, 37 in use, 100 kept for your own functions: fits
+    warnings      buy is a closed model: a slow target gets less load
+    "#);
 }
 
 #[test]
@@ -140,7 +173,21 @@ fn what_lambda_may_not_like_is_said() {
     let far = LambdaStack { region: "eu-central-1".into(), capacity: 1_000, memory_mb: 3_008, ..stack() };
     let heavy = r#"{"rate":{"executor":"constant-arrival-rate","rate":3000000,"duration":"7m","preAllocatedVUs":400}}"#;
     let plan = Plan { archived_by: Some(K6Version::new(1, 8, 0)), ..plan_on(far, heavy, "{}", Workers::Exactly(300)) };
-    assert_snapshot!(render(&plan, None, Detail::Full, Paint::OFF), @"");
+    assert_snapshot!(render(&plan, None, Detail::Short, Paint::OFF), @r#"
+    checkout.js   k6 v1.8.1   archive 3f9c…e1 (41 kB, 3 files)
+    scenarios     rate  constant-arrival-rate  3000000/s, 7m  maxVUs 400
+    thresholds    none
+    workers       300 × lambda (3008 MB, arm64)   1 to 2 VUs each, 7,500 to 15,000 iterations/s each
+    lasts         7m30s at most, of 11m25s that Lambda allows
+    costs         about $142.33 (workers $5.46, requests $0.50, aggregator and logs $0.16, egress $136.22 for an assumed 1.2 kB a request)
+    warnings      the script was read by k6 1.8.0, and the workers have 1.8.1
+                  a worker would start 15,000 iterations/s, and 1.70 vCPU are good for about 3,401: take more workers
+                  up to 28.8 Gbps are sent (3,000,000 requests/s of 1,200 bytes); AWS may slow down more than 25 Gbps: https://aws.amazon.com/ec2/testing/
+                  no thresholds: this run can neither pass nor fail
+    "#);
+    let basis = plan.cost.as_ref().map(|estimate| cost::basis(estimate, &plan)).expect("costs something");
+    assert_eq!(basis[0], "assumed 1,261,260,961 requests: one for each iteration");
+    assert_eq!(basis[1], "us-east-1 list prices of November 2026; eu-central-1 may differ, no free tier");
     let document = serde_json::to_value(Document::new(&plan, Some("fits"))).expect("writes");
     assert_eq!(
         (&document["account"], &document["plan"]["platform"]["region"]),

@@ -87,7 +87,7 @@ fn more_than_a_worker_carries_is_refused_with_the_least_number_that_fits() {
     assert_eq!(
         message,
         "--workers 3 would put 340 VUs on each worker, and one carries 338: memory 1,841 of 2,048 MB; file descriptors 462 \
-         of 1,024\nuse --workers 4 or more, or give workers more memory (parameter WorkerMemory of the stack); \
+         of 1,024\nuse --workers 4 or more, or give workers more memory (parameter WorkerMemory of the stack)\n\
          --vus-per-worker N overrides the estimate"
     );
     assert_eq!(plan_on(&stack(), &options, with(Workers::Exactly(4))).expect("plans").workers, 4);

@@ -1,0 +1,77 @@
+//! Runs by plans for Lambda: fewer looks, longer waits.
+
+use std::time::Duration;
+
+use lambdaload_core::{
+    plan::INVOCATION,
+    testing::{
+        faulty::{Fault, When},
+        generator::{Event, K6Script},
+    },
+    verdict::Outcome,
+};
+
+use crate::{
+    scene::Scene,
+    script::{Test, seconds},
+    usual::HOLDS,
+};
+
+fn on_lambda(workers: usize) -> Test {
+    Test { on_lambda: true, ..Test::of(workers) }
+}
+
+/// When the last k6 stopped making load.
+fn last_end(scene: &Scene) -> Duration {
+    let ended = scene.when(|event| *event == Event::IterationsEnded);
+    ended.iter().map(|(at, _)| *at).max().expect("some did")
+}
+
+#[test]
+fn a_run_at_the_pace_of_lambda_ends_in_the_same_verdict() {
+    let [local, lambda] =
+        [false, true].map(|on_lambda| Test { thresholds: HOLDS, on_lambda, ..Test::of(40) }.verdict());
+    assert_eq!((lambda.outcome, lambda.exit_code), (Outcome::Passed, 0), "{:?}", lambda.reasons);
+    assert_eq!(lambda.thresholds, local.thresholds);
+    assert_eq!((lambda.samples.read, lambda.samples.merged), (local.samples.read, local.samples.merged));
+}
+
+#[test]
+fn every_worker_sees_the_start_in_time_even_if_answers_are_slow() {
+    on_lambda(40).play(async |scene| {
+        for faults in scene.everybodys_faults() {
+            faults.ledger.add("", "", When::Always, Fault::Takes(Duration::from_millis(900)));
+        }
+        let verdict = scene.verdict().await;
+        assert!(verdict.workers.iter().all(|worker| worker.skew_ms == Some(0.0)), "{:?}", verdict.workers);
+    });
+}
+
+#[test]
+fn a_stop_is_obeyed_within_three_seconds_whenever_it_comes() {
+    for tenths in 0..20_u32 {
+        let long = |k6: &mut K6Script| k6.lasts = seconds(300);
+        let test = Test { duration: seconds(300), ..on_lambda(3) };
+        (1..=3).fold(test, |test, number| test.with(number, long)).play(async |scene| {
+            scene.start().await;
+            let aggregator = scene.aggregator();
+            let moment = seconds(20) + Duration::from_millis(u64::from(tenths) * 100);
+            scene.at(moment).await;
+            scene.stop(false).await;
+            let verdict = aggregator.outcome().await.expect("a verdict");
+            assert_eq!(verdict.exit_code, 105, "{:?}", verdict.reasons);
+            let late = last_end(scene).saturating_sub(moment);
+            assert!(late <= seconds(3), "{late:?}");
+        });
+    }
+}
+
+#[test]
+fn a_script_without_hooks_leaves_their_time_to_the_test() {
+    on_lambda(2).play(async |scene| {
+        let plan = scene.prepare().await.plan;
+        // The fake script speaks of teardown() and not of setup().
+        assert_eq!((plan.deadlines.setup, plan.deadlines.teardown), (seconds(5), seconds(65)));
+        assert!(plan.worker_life() <= INVOCATION);
+    });
+}
