@@ -2,10 +2,17 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_cloudwatch::{primitives::DateTime, types::Statistic};
+use aws_sdk_cloudwatch::{
+    primitives::DateTime,
+    types::{Datapoint, Statistic},
+};
+use aws_sdk_lambda::types::{AccountLimit, InvocationType};
 use lambdaload_core::ports::CallError;
 
-use super::{Config, Subject, call_error};
+use super::{
+    config::Config,
+    error::{Subject, call_error},
+};
 
 /// How far back use is looked for. CloudWatch has the last minute or two late.
 const LOOKED_AT: Duration = Duration::from_mins(5);
@@ -73,20 +80,19 @@ impl Account {
         let limit = settings.account_limit();
         let number = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
         Ok(Concurrency {
-            limit: number(limit.map(|limit| limit.concurrent_executions())),
-            unreserved: number(limit.and_then(|limit| limit.unreserved_concurrent_executions())),
+            limit: number(limit.map(AccountLimit::concurrent_executions)),
+            unreserved: number(limit.and_then(AccountLimit::unreserved_concurrent_executions)),
         })
     }
 
-    /// How many executions a function has reserved for itself; none if it shares what is left.
-    pub async fn reserved(&self, function: &str) -> Result<Option<u32>, CallError> {
-        let reserved = self.lambda.get_function_concurrency().function_name(function).send().await;
-        let reserved = reserved.map_err(|error| {
+    /// Whether we may call a function; it is not run.
+    pub async fn may_call(&self, function: &str) -> Result<(), CallError> {
+        let asked = self.lambda.invoke().function_name(function).invocation_type(InvocationType::DryRun).send().await;
+        asked.map(drop).map_err(|error| {
             let arn = format!("lambda:{}:*:function:{function}", self.config.region());
             let subject = self.config.subject("Lambda", format!("function `{function}`"), &arn);
-            call_error("reading a function's reserved concurrency", &subject, "lambda:GetFunctionConcurrency", &error)
-        })?;
-        Ok(reserved.reserved_concurrent_executions().and_then(|number| u32::try_from(number).ok()))
+            call_error("asking whether we may call a function", &subject, "lambda:InvokeFunction", &error)
+        })
     }
 
     /// How many executions there were at one time in the last minutes, by CloudWatch, of functions that have reserved none.
@@ -108,7 +114,7 @@ impl Account {
                 let operation = "reading how many Lambda executions are in use";
                 call_error(operation, &subject, "cloudwatch:GetMetricStatistics", &error)
             })?;
-        let most = statistics.datapoints().iter().filter_map(|point| point.maximum()).fold(0.0, f64::max);
+        let most = statistics.datapoints().iter().filter_map(Datapoint::maximum).fold(0.0, f64::max);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count; out of range is clamped")]
         let most = most.ceil() as u32;
         Ok(most)

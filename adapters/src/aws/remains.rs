@@ -3,16 +3,26 @@
 
 use std::{fmt, time::Duration};
 
-use aws_sdk_dynamodb::types::TableStatus;
+use aws_sdk_dynamodb::{
+    operation::{delete_table::DeleteTableError, describe_table::DescribeTableError},
+    types::TableStatus,
+};
 use aws_sdk_s3::{
     error::ProvideErrorMetadata as _,
+    operation::head_bucket::HeadBucketError,
     types::{Delete, ObjectIdentifier},
 };
-use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType};
+use aws_sdk_secretsmanager::{
+    operation::delete_secret::DeleteSecretError,
+    types::{Filter, FilterNameStringType},
+};
 use lambdaload_core::ports::CallError;
 use tokio::time::{Instant, sleep};
 
-use super::{Config, Subject, call_error};
+use super::{
+    config::Config,
+    error::{MissingPermission, Subject, call_error},
+};
 
 /// Between two looks at a table that is being deleted.
 const DELETION_POLL: Duration = Duration::from_secs(1);
@@ -86,7 +96,8 @@ impl Remains {
             ),
             secrets: config.subject("Secrets Manager", format!("secrets `{secret_prefix}…`"), &secrets),
         };
-        let s3_config = aws_sdk_s3::config::Builder::from(config.sdk()).force_path_style(config.endpoint("S3").is_some());
+        let s3_config =
+            aws_sdk_s3::config::Builder::from(config.sdk()).force_path_style(config.endpoint("S3").is_some());
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3_config.build()),
             dynamodb: aws_sdk_dynamodb::Client::new(config.sdk()),
@@ -114,9 +125,14 @@ impl Remains {
         for secret in self.secrets().await? {
             let deleted = self.secrets.delete_secret().secret_id(&secret).force_delete_without_recovery(true).send();
             if let Err(error) = deleted.await
-                && !error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception())
+                && !error.as_service_error().is_some_and(DeleteSecretError::is_resource_not_found_exception)
             {
-                return Err(call_error("deleting a secret", &self.subjects.secrets, "secretsmanager:DeleteSecret", &error));
+                return Err(call_error(
+                    "deleting a secret",
+                    &self.subjects.secrets,
+                    "secretsmanager:DeleteSecret",
+                    &error,
+                ));
             }
         }
         self.remove_table().await?;
@@ -126,7 +142,7 @@ impl Remains {
     async fn has_bucket(&self) -> Result<bool, CallError> {
         match self.s3.head_bucket().bucket(&self.places.bucket).send().await {
             Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(false),
+            Err(error) if error.as_service_error().is_some_and(HeadBucketError::is_not_found) => Ok(false),
             Err(error) => Err(call_error("looking for the bucket", &self.subjects.bucket, "s3:ListBucket", &error)),
         }
     }
@@ -134,22 +150,28 @@ impl Remains {
     async fn table_status(&self) -> Result<Option<TableStatus>, CallError> {
         match self.dynamodb.describe_table().table_name(&self.places.table).send().await {
             Ok(table) => Ok(table.table().and_then(|table| table.table_status().cloned())),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
                 Ok(None)
             }
-            Err(error) => Err(call_error("looking for the table", &self.subjects.table, "dynamodb:DescribeTable", &error)),
+            Err(error) => {
+                Err(call_error("looking for the table", &self.subjects.table, "dynamodb:DescribeTable", &error))
+            }
         }
     }
 
     async fn secrets(&self) -> Result<Vec<String>, CallError> {
         let prefix = &self.places.secret_prefix;
         let filter = Filter::builder().key(FilterNameStringType::Name).values(prefix).build();
-        let mut pages = self.secrets.list_secrets().filters(filter).into_paginator().items().send();
+        let mut pages = self.secrets.list_secrets().filters(filter).into_paginator().send();
         let mut found = Vec::new();
-        while let Some(secret) = pages.next().await {
-            let secret = secret.map_err(|error| call_error("listing the secrets", &self.subjects.secrets, "secretsmanager:ListSecrets", &error))?;
-            // The filter knows no capital letters and looks at words.
-            found.extend(secret.name().filter(|name| name.starts_with(prefix)).map(str::to_owned));
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| {
+                let subject = Subject { arn: "*".to_owned(), ..self.subjects.secrets.clone() };
+                call_error("listing the secrets", &subject, "secretsmanager:ListSecrets", &error)
+            })?;
+            // The filter knows no capital letters.
+            let names = page.secret_list().iter().filter_map(|secret| secret.name());
+            found.extend(names.filter(|name| name.starts_with(prefix)).map(str::to_owned));
         }
         Ok(found)
     }
@@ -157,10 +179,12 @@ impl Remains {
     async fn remove_table(&self) -> Result<(), CallError> {
         match self.dynamodb.delete_table().table_name(&self.places.table).send().await {
             Ok(_) => {}
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error) if error.as_service_error().is_some_and(DeleteTableError::is_resource_not_found_exception) => {
                 return Ok(());
             }
-            Err(error) => return Err(call_error("deleting the table", &self.subjects.table, "dynamodb:DeleteTable", &error)),
+            Err(error) => {
+                return Err(call_error("deleting the table", &self.subjects.table, "dynamodb:DeleteTable", &error));
+            }
         }
         let deadline = Instant::now() + DELETION_PATIENCE;
         while self.table_status().await?.is_some() {
@@ -173,56 +197,122 @@ impl Remains {
         Ok(())
     }
 
-    /// A bucket has to be empty before it can be deleted: of all versions of all objects, and of uploads that nobody
-    /// completed.
+    /// A bucket has to be empty before it can be deleted. Ours keeps no versions; only if somebody has switched them on, or
+    /// an upload was never completed, there is more in it than its objects.
     async fn remove_bucket(&self, on_progress: &mut (dyn FnMut(usize) + Send)) -> Result<(), CallError> {
-        let bucket = &self.places.bucket;
         let mut removed = 0;
         loop {
             // Always the first page: what was on it before is gone.
-            let page = match self.s3.list_object_versions().bucket(bucket).send().await {
+            let page = match self.s3.list_objects_v2().bucket(&self.places.bucket).send().await {
                 Ok(page) => page,
                 Err(error) if error.code() == Some("NoSuchBucket") => return Ok(()),
-                Err(error) => return Err(call_error("listing the bucket's objects", &self.subjects.bucket, "s3:ListBucketVersions", &error)),
+                Err(error) => {
+                    let operation = "listing the bucket's objects";
+                    return Err(call_error(operation, &self.subjects.bucket, "s3:ListBucket", &error));
+                }
             };
-            let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
-            let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
-            let objects: Vec<ObjectIdentifier> = versions
-                .chain(markers)
-                .filter_map(|(key, version)| {
-                    let version = version.map(str::to_owned);
-                    ObjectIdentifier::builder().key(key?).set_version_id(version).build().ok()
-                })
-                .collect();
-            if objects.is_empty() {
-                break;
-            }
-            let failed = |cause: String| CallError { operation: "deleting the bucket's objects", cause: cause.into() };
-            removed += objects.len();
-            let batch = Delete::builder().set_objects(Some(objects)).quiet(true).build();
-            let batch = batch.map_err(|error| failed(error.to_string()))?;
-            let deleted = self.s3.delete_objects().bucket(bucket).delete(batch).send().await;
-            let deleted = deleted.map_err(|error| call_error("deleting the bucket's objects", &self.subjects.objects, "s3:DeleteObjectVersion", &error))?;
-            if let Some(error) = deleted.errors().first() {
-                let (key, words) = (error.key().unwrap_or("an object"), error.message().or(error.code()));
-                return Err(failed(format!("{key}: {}", words.unwrap_or("S3 gave no reason"))));
+            let objects = page.contents().iter().map(|object| (object.key(), None));
+            match self.remove_objects(objects, "s3:DeleteObject").await? {
+                0 => break,
+                some => removed += some,
             }
             on_progress(removed);
         }
+        if self.delete_bucket().await? {
+            return Ok(());
+        }
+        self.remove_versions(on_progress, removed).await?;
+        self.remove_uploads().await?;
+        if self.delete_bucket().await? {
+            return Ok(());
+        }
+        let cause = format!("{} is not empty: somebody still writes into it", self.places.bucket);
+        Err(CallError { operation: "deleting the bucket", cause: cause.into() })
+    }
+
+    /// Whether it is gone; it is not if there is something in it.
+    async fn delete_bucket(&self) -> Result<bool, CallError> {
+        match self.s3.delete_bucket().bucket(&self.places.bucket).send().await {
+            Err(error) if error.code() == Some("BucketNotEmpty") => Ok(false),
+            Err(error) if error.code() != Some("NoSuchBucket") => {
+                Err(call_error("deleting the bucket", &self.subjects.bucket, "s3:DeleteBucket", &error))
+            }
+            Ok(_) | Err(_) => Ok(true),
+        }
+    }
+
+    async fn remove_versions(
+        &self,
+        on_progress: &mut (dyn FnMut(usize) + Send),
+        mut removed: usize,
+    ) -> Result<(), CallError> {
         loop {
-            let page = self.s3.list_multipart_uploads().bucket(bucket).send().await;
-            let page = page.map_err(|error| call_error("listing the bucket's unfinished uploads", &self.subjects.bucket, "s3:ListBucketMultipartUploads", &error))?;
+            let page = self.s3.list_object_versions().bucket(&self.places.bucket).send().await.map_err(|error| {
+                let operation = "listing the versions of the bucket's objects";
+                call_error(operation, &self.subjects.bucket, "s3:ListBucketVersions", &error)
+            })?;
+            let versions = page.versions().iter().map(|version| (version.key(), version.version_id()));
+            let markers = page.delete_markers().iter().map(|marker| (marker.key(), marker.version_id()));
+            match self.remove_objects(versions.chain(markers), "s3:DeleteObjectVersion").await? {
+                0 => return Ok(()),
+                some => removed += some,
+            }
+            on_progress(removed);
+        }
+    }
+
+    async fn remove_uploads(&self) -> Result<(), CallError> {
+        let bucket = &self.places.bucket;
+        loop {
+            let page = self.s3.list_multipart_uploads().bucket(bucket).send().await.map_err(|error| {
+                let operation = "listing the bucket's unfinished uploads";
+                call_error(operation, &self.subjects.bucket, "s3:ListBucketMultipartUploads", &error)
+            })?;
             if page.uploads().is_empty() {
-                break;
+                return Ok(());
             }
             for (key, id) in page.uploads().iter().filter_map(|upload| Some((upload.key()?, upload.upload_id()?))) {
                 let aborted = self.s3.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
-                aborted.map_err(|error| call_error("removing an unfinished upload", &self.subjects.objects, "s3:AbortMultipartUpload", &error))?;
+                aborted.map_err(|error| {
+                    let operation = "removing an unfinished upload";
+                    call_error(operation, &self.subjects.objects, "s3:AbortMultipartUpload", &error)
+                })?;
             }
         }
-        match self.s3.delete_bucket().bucket(bucket).send().await {
-            Err(error) if error.code() != Some("NoSuchBucket") => Err(call_error("deleting the bucket", &self.subjects.bucket, "s3:DeleteBucket", &error)),
-            _ => Ok(()),
+    }
+
+    /// Removes objects by their keys and versions, and says how many there were.
+    async fn remove_objects<'o>(
+        &self,
+        objects: impl Iterator<Item = (Option<&'o str>, Option<&'o str>)>,
+        action: &'static str,
+    ) -> Result<usize, CallError> {
+        let operation = "deleting the bucket's objects";
+        let failed = |cause: String| CallError { operation, cause: cause.into() };
+        let identifier = |(key, version): (Option<&str>, Option<&str>)| {
+            ObjectIdentifier::builder().key(key?).set_version_id(version.map(str::to_owned)).build().ok()
+        };
+        let objects: Vec<_> = objects.filter_map(identifier).collect();
+        let count = objects.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let batch = Delete::builder().set_objects(Some(objects)).quiet(true).build();
+        let batch = batch.map_err(|error| failed(error.to_string()))?;
+        let deleted = self.s3.delete_objects().bucket(&self.places.bucket).delete(batch).send().await;
+        let deleted = deleted.map_err(|error| call_error(operation, &self.subjects.objects, action, &error))?;
+        match deleted.errors().first() {
+            None => Ok(count),
+            Some(error) if error.code() == Some("AccessDenied") => {
+                let (action, resource) = (action.to_owned(), self.subjects.objects.arn.clone());
+                let principal = "whoever the AWS credentials are of".to_owned();
+                let cause = MissingPermission { action, resource, principal, reason: None };
+                Err(CallError { operation, cause: cause.into() })
+            }
+            Some(error) => {
+                let (key, words) = (error.key().unwrap_or("an object"), error.message().or(error.code()));
+                Err(failed(format!("{key}: {}", words.unwrap_or("S3 gave no reason"))))
+            }
         }
     }
 }

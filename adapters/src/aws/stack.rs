@@ -7,10 +7,47 @@ use aws_sdk_cloudformation::{
     error::ProvideErrorMetadata as _,
     types::{self, ResourceStatus, StackStatus},
 };
-use lambdaload_core::{deployment::output, ports::CallError};
+use lambdaload_core::ports::CallError;
 use tokio::time::{Instant, sleep};
 
-use super::{Config, Subject, call_error};
+use super::{
+    config::Config,
+    error::{Subject, call_error},
+};
+
+/// Outputs of the template.
+mod output {
+    pub(super) const VERSION: &str = "Version";
+    pub(super) const REGION: &str = "Region";
+    pub(super) const BUCKET: &str = "Bucket";
+    pub(super) const TABLE: &str = "Table";
+    pub(super) const LAUNCHER_FUNCTION: &str = "LauncherFunction";
+    pub(super) const WORKER_FUNCTION: &str = "WorkerFunction";
+    pub(super) const AGGREGATOR_FUNCTION: &str = "AggregatorFunction";
+    pub(super) const REAPER_FUNCTION: &str = "ReaperFunction";
+    pub(super) const WORKER_MEMORY: &str = "WorkerMemory";
+    pub(super) const WORKER_CAPACITY: &str = "WorkerCapacity";
+    pub(super) const WORKERS_RESERVED: &str = "WorkersReserved";
+    pub(super) const ARCHITECTURE: &str = "Architecture";
+    pub(super) const K6_VERSION: &str = "K6Version";
+    pub(super) const SECRET_PREFIX: &str = "SecretPrefix";
+    pub(super) const ALL: [&str; 14] = [
+        VERSION,
+        REGION,
+        BUCKET,
+        TABLE,
+        LAUNCHER_FUNCTION,
+        WORKER_FUNCTION,
+        AGGREGATOR_FUNCTION,
+        REAPER_FUNCTION,
+        WORKER_MEMORY,
+        WORKER_CAPACITY,
+        WORKERS_RESERVED,
+        ARCHITECTURE,
+        K6_VERSION,
+        SECRET_PREFIX,
+    ];
+}
 
 /// Between two looks at a stack that is being deleted.
 const DELETION_POLL: Duration = Duration::from_secs(2);
@@ -39,7 +76,7 @@ pub struct Stack {
     pub worker_memory: u32,
     /// Workers at one time, in all runs.
     pub worker_capacity: u32,
-    /// Whether that capacity is reserved for workers out of the account's concurrency.
+    /// Whether that many are reserved for workers out of the account's concurrency.
     pub workers_reserved: bool,
     /// `arm64` or `x86_64`.
     pub architecture: String,
@@ -159,8 +196,8 @@ impl Stacks {
             let stack = stack.map_err(|error| {
                 call_error("listing the deleted stacks", &self.subject("*"), "cloudformation:ListStacks", &error)
             })?;
-            let deleted_at = |stack: &types::StackSummary| stack.deletion_time().map(|at| at.as_nanos());
-            if stack.stack_name() == Some(name) && latest.as_ref().is_none_or(|l| deleted_at(l) < deleted_at(&stack)) {
+            let made_at = |stack: &types::StackSummary| stack.creation_time().map(|at| at.as_nanos());
+            if stack.stack_name() == Some(name) && latest.as_ref().is_none_or(|l| made_at(l) < made_at(&stack)) {
                 latest = Some(stack);
             }
         }

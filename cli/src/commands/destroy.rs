@@ -6,11 +6,13 @@ use lambdaload_adapters::{
 };
 use lambdaload_core::ports::{Clock as _, SlotBook as _};
 
+use super::approve::{Answer, confirm};
 use crate::{
     error::Failure,
     exit,
     printer::Printer,
     settings::{PlaceSettings, StackSettings},
+    signals::Signals,
     wiring,
 };
 
@@ -25,16 +27,18 @@ pub(super) struct Extent {
 
 /// Deletes the deployment, and its data if that was said, and lists what is left by AWS's own word.
 pub(super) async fn destroy(place: &PlaceSettings, extent: Extent, printer: &Printer) -> Result<i32, Failure> {
-    let PlaceSettings::Lambda(settings) = place else {
-        return Err(Failure::not_valid("destroy deletes a deployment in an AWS account: which one?")
-            .hint("`lambdaload destroy --stack lambdaload` names it; runs on this machine are in the folder .lambdaload"));
+    let Some(settings) = &place.deployment else {
+        return Err(Failure::not_valid("destroy deletes a deployment in an AWS account: which one?").hint(
+            "`lambdaload destroy --stack lambdaload` names it; runs on this machine are in the folder .lambdaload",
+        ));
     };
     let config = wiring::aws_config(settings).await?;
     let target = find(&config, settings).await?;
     if target.is_there {
         refuse_while_runs_go_on(&config, &target).await?;
     }
-    approve(&config, &target, extent, printer).await?;
+    let mut signals = Signals::listen()?;
+    approve(&config, &target, extent, printer, &mut signals).await?;
     if target.is_there {
         printer.talk(&format!("deleting {}; that takes some minutes", target.words(&config)));
         Stacks::new(&config).delete(&target.found).await?;
@@ -77,8 +81,7 @@ impl Target {
     }
 
     fn places(&self) -> Option<Places> {
-        let Stack { bucket, table, secret_prefix, .. } = self.stack.clone()?;
-        Some(Places { bucket, table, secret_prefix })
+        self.stack.as_ref().map(wiring::places)
     }
 }
 
@@ -126,7 +129,13 @@ async fn refuse_while_runs_go_on(config: &Config, target: &Target) -> Result<(),
 }
 
 /// Says what will go, and asks whether it may.
-async fn approve(config: &Config, target: &Target, extent: Extent, printer: &Printer) -> Result<(), Failure> {
+async fn approve(
+    config: &Config,
+    target: &Target,
+    extent: Extent,
+    printer: &Printer,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
     let mut goes = Vec::new();
     if target.is_there {
         goes.push(format!("{}: functions, roles, schedules, alarms, logs of functions", target.words(config)));
@@ -139,10 +148,16 @@ async fn approve(config: &Config, target: &Target, extent: Extent, printer: &Pri
         return Ok(());
     }
     printer.talk(&format!("this deletes\n  {}", goes.join("\n  ")));
-    if extent.yes || printer.confirm("go on?")? {
+    if extent.yes {
         return Ok(());
     }
-    Err(Failure::stopped("nothing was deleted").hint("--yes deletes without a question"))
+    let failure = match confirm("Delete it?", printer, signals).await {
+        Answer::Yes => return Ok(()),
+        Answer::No => Failure::stopped("nothing was deleted, as you said"),
+        Answer::Signal => Failure::stopped("stopped; nothing was deleted"),
+        Answer::Nobody => Failure::not_valid("nothing was deleted: there is no terminal to ask at"),
+    };
+    Err(failure.hint("--yes deletes without asking"))
 }
 
 /// What is left, with how to get rid of it.

@@ -49,8 +49,10 @@ pub(super) async fn logs(
     if shown.read.values().all(|read| *read == 0) {
         let of_whom = wanted.map_or_else(|| "the workers have".to_owned(), |worker| format!("{worker} has"));
         printer.talk(&format!("{of_whom} said nothing"));
-        if let Some(hint) = place.logs_of_functions() {
-            printer.talk(&hint);
+        if let Some(deployment) = place.deployment() {
+            let function = &deployment.stack.worker_function;
+            printer
+                .talk(&format!("what the functions said of themselves is in CloudWatch Logs: /aws/lambda/{function}"));
         }
     }
     Ok(exit::OK)
@@ -88,9 +90,8 @@ pub(super) async fn read(
     id: &RunId,
     workers: BTreeMap<WorkerIndex, Attempt>,
 ) -> Result<Vec<(WorkerIndex, Vec<u8>)>, Failure> {
-    let reads = workers.into_iter().map(async |(index, attempt)| {
-        (index, place.log(&*ports.store, id, index, attempt).await)
-    });
+    let reads =
+        workers.into_iter().map(async |(index, attempt)| (index, place.log(&*ports.store, id, index, attempt).await));
     let mut found = Vec::new();
     for (index, log) in stream::iter(reads).buffered(AT_ONCE).collect::<Vec<_>>().await {
         match log {
@@ -121,7 +122,8 @@ impl Shown {
     fn new_of(&mut self, worker: WorkerIndex, log: &[u8], is_end: bool) -> String {
         let read = self.read.entry(worker).or_default();
         let new = log.get(*read..).unwrap_or_default();
-        let whole = if is_end { new.len() } else { new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1) };
+        let whole =
+            if is_end { new.len() } else { new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1) };
         *read += whole;
         let text = String::from_utf8_lossy(new.get(..whole).unwrap_or_default());
         let mut shown = String::new();
@@ -153,10 +155,7 @@ mod tests {
     fn workers_are_counted_from_one() {
         assert_eq!(chosen(1, 3).expect("the first"), WorkerIndex(0));
         assert_eq!(chosen(4, 3).expect("the substitute"), WorkerIndex(3));
-        assert_eq!(
-            chosen(0, 3).expect_err("none").headline,
-            "--worker 0: expected 1 to 3, the workers of this run"
-        );
+        assert_eq!(chosen(0, 3).expect_err("none").headline, "--worker 0: expected 1 to 3, the workers of this run");
         assert!(chosen(5, 3).is_err());
     }
 }

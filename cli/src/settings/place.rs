@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum as _;
 use lambdaload_adapters::aws::Choice;
-use lambdaload_core::deployment::DEFAULT_STACK;
 
-use super::{PlatformName, Sources, environment};
-use crate::{args::CommonArgs, error::Failure};
+use super::{Sources, environment, not_valid_variable};
+use crate::{args::CommonArgs, error::Failure, platform_args::PlatformName};
+
+/// The stack that is looked for unless another is named.
+const DEFAULT_STACK: &str = "lambdaload";
 
 /// Where runs are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +29,23 @@ pub(crate) struct StackSettings {
     pub(crate) choice: Choice,
 }
 
+impl StackSettings {
+    /// What names it again on a command line, with a space before.
+    pub(crate) fn flags(&self) -> String {
+        let flag = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!(" --{name} {value}")).unwrap_or_default()
+        };
+        let Choice { region, profile } = &self.choice;
+        format!(" --stack {}{}{}", self.stack, flag("region", region), flag("profile", profile))
+    }
+}
+
 impl Sources {
     /// Where runs are. Who names a stack means its runs, unless a platform is named too.
     pub(crate) fn place(&self, args: &CommonArgs) -> Result<PlaceSettings, Failure> {
-        let named = args.place.stack.clone().or_else(|| self.text(environment::STACK)).or_else(|| self.file.stack.clone());
-        let platform = match (self.platform(args.place.platform)?, &named) {
+        let named =
+            args.place.stack.clone().or_else(|| self.text(environment::STACK)).or_else(|| self.file.stack.clone());
+        let platform = match (self.platform_name(args.place.platform)?, &named) {
             (Some(platform), _) => platform,
             (None, Some(_)) => PlatformName::Lambda,
             (None, None) => PlatformName::Local,
@@ -49,6 +64,16 @@ impl Sources {
             },
         });
         Ok(PlaceSettings { dir: self.dir(args), deployment })
+    }
+
+    /// The platform that was named, if one was.
+    fn platform_name(&self, flag: Option<PlatformName>) -> Result<Option<PlatformName>, Failure> {
+        let of_environment = || {
+            let text = self.environment.get(environment::PLATFORM)?;
+            let expected = |_| not_valid_variable(environment::PLATFORM, text, "expected local or lambda");
+            Some(PlatformName::from_str(text, false).map_err(expected))
+        };
+        Ok(flag.map(Ok).or_else(of_environment).transpose()?.or(self.file.platform))
     }
 }
 
@@ -85,6 +110,11 @@ mod tests {
         assert_eq!(place(PlaceArgs::default(), [("LAMBDALOAD_PLATFORM", "local")], "stack = 'f'"), None);
         let default = place(PlaceArgs::default(), [], "platform = 'lambda'").expect("a deployment");
         assert_eq!(default.stack, "lambdaload");
+        let sources = Sources { environment: [("LAMBDALOAD_PLATFORM", "fargate")].into(), ..Sources::default() };
+        assert_eq!(
+            sources.place(&CommonArgs::default()).expect_err("refused").headline,
+            "LAMBDALOAD_PLATFORM=fargate in the environment: expected local or lambda"
+        );
     }
 
     #[test]

@@ -1,18 +1,25 @@
 //! From the name of a stack to what stands behind the ports of its runs.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lambdaload_adapters::{
-    aws::{Account, Calls, Config, DynamoLedger, DynamoSlots, Places, Retention, RunSecrets, S3Store, Stack, Stacks},
+    aws::{
+        Account, Calls, Concurrency, Config, DynamoLedger, DynamoSlots, Places, Retention, RunSecrets, S3Store, Stack,
+        Stacks,
+    },
     clock::TokioClock,
 };
 use lambdaload_core::{
+    k6::version::K6Version,
     plan::{self, Architecture, LambdaStack},
     ports::SlotBook,
     run::WatchPorts,
 };
 
 use crate::{error::Failure, settings::StackSettings};
+
+/// This command makes no records, so none of them gets its end from here.
+const RETENTION: Retention = Retention { runs: Duration::ZERO, workers: Duration::ZERO };
 
 /// How AWS is reached, with credentials that could be loaded.
 pub(crate) async fn aws_config(settings: &StackSettings) -> Result<Config, Failure> {
@@ -23,6 +30,8 @@ pub(crate) async fn aws_config(settings: &StackSettings) -> Result<Config, Failu
 #[derive(Debug)]
 pub(crate) struct Deployment {
     config: Config,
+    /// How a person has named it.
+    settings: StackSettings,
     /// What its stack says of it.
     pub(crate) stack: Stack,
 }
@@ -32,12 +41,22 @@ impl Deployment {
     pub(crate) async fn find(settings: &StackSettings) -> Result<Self, Failure> {
         let config = aws_config(settings).await?;
         let stack = Stacks::new(&config).find(&settings.stack).await?.usable()?;
-        Ok(Self { config, stack })
+        Ok(Self { config, settings: settings.clone(), stack })
+    }
+
+    /// Of a stack that was found before.
+    pub(crate) fn new(config: Config, settings: StackSettings, stack: Stack) -> Self {
+        Self { config, settings, stack }
     }
 
     /// Whether this command may start runs there: both have to be the same version.
     pub(crate) fn check_version(&self) -> Result<(), Failure> {
         if self.stack.version == env!("CARGO_PKG_VERSION") { Ok(()) } else { Err(Failure::other_version(&self.stack)) }
+    }
+
+    /// What names it again on a command line, with a space before.
+    pub(crate) fn flags(&self) -> String {
+        self.settings.flags()
     }
 
     /// For people.
@@ -51,7 +70,7 @@ impl Deployment {
         WatchPorts {
             clock: Arc::new(TokioClock::new()),
             store: Arc::new(S3Store::new(&self.config, bucket).owned_by(account)),
-            ledger: Arc::new(DynamoLedger::new(&self.config, table, Retention::default())),
+            ledger: Arc::new(DynamoLedger::new(&self.config, table, RETENTION)),
         }
     }
 
@@ -79,10 +98,7 @@ impl Deployment {
         };
         let architecture = Architecture::parse(&stack.architecture)
             .ok_or_else(|| odd("Architecture", &stack.architecture, "arm64 or x86_64"))?;
-        let k6_version = stack
-            .k6_version
-            .trim_start_matches('v')
-            .parse()
+        let k6_version = K6Version::parse(&stack.k6_version)
             .map_err(|_| odd("K6Version", &stack.k6_version, "a version of k6, for example 1.8.1"))?;
         Ok(LambdaStack {
             version: stack.version.clone(),
@@ -97,17 +113,9 @@ impl Deployment {
     /// What the account has left for workers.
     pub(crate) async fn account(&self) -> Result<plan::Account, Failure> {
         let account = Account::new(&self.config);
-        let (concurrency, in_use, worker_reserved) = tokio::try_join!(
-            account.concurrency(),
-            account.in_use(),
-            account.reserved(&self.stack.worker_function),
-        )?;
-        Ok(plan::Account { limit: concurrency.limit, unreserved: concurrency.unreserved, in_use, worker_reserved })
-    }
-
-    /// Where AWS keeps the account, for questions beside those of runs.
-    pub(crate) fn config(&self) -> &Config {
-        &self.config
+        let (Concurrency { limit, unreserved }, in_use) = tokio::try_join!(account.concurrency(), account.in_use())?;
+        let worker_reserved = self.stack.workers_reserved.then_some(self.stack.worker_capacity);
+        Ok(plan::Account { limit, unreserved, in_use, worker_reserved })
     }
 }
 

@@ -79,6 +79,12 @@ impl Place {
         self.deployment().map(Deployment::slots)
     }
 
+    /// A command about one of its runs, as a person types it.
+    pub(crate) fn command(&self, name: &str, run: &RunId) -> String {
+        let flags = self.deployment().map(Deployment::flags).unwrap_or_default();
+        format!("lambdaload {name} {run}{flags}")
+    }
+
     /// What k6 and the script said in a worker.
     pub(crate) async fn log(
         &self,

@@ -50,7 +50,9 @@ pub enum WatchError {
         silent: Duration,
     },
     /// A run of a deployment that should have ended, and nobody has concluded it.
-    #[error("run {run} has no verdict long after its latest end; `lambdaload runs get {run}` has the deployment conclude it")]
+    #[error(
+        "run {run} has no verdict long after its latest end; `lambdaload runs get {run}` has the deployment conclude it"
+    )]
     Unended {
         /// The run.
         run: RunId,
@@ -86,7 +88,9 @@ pub async fn watch(
             Some(book) if run.state.phase < Phase::Initializing => {
                 (seen.room_at, seen.beat_at) = (now, now);
                 let place = match within(&*ports.clock, run.plan.deadlines.lost, book.slots()).await {
-                    Some(Ok(slots)) => slots.waiting.iter().position(|waiting| waiting.run == *id).map(|ahead| ahead + 1),
+                    Some(Ok(slots)) => {
+                        slots.waiting.iter().position(|waiting| waiting.run == *id).map(|ahead| ahead + 1)
+                    }
                     // It is only there to be looked at.
                     Some(Err(_)) | None => None,
                 };

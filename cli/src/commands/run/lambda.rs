@@ -8,24 +8,19 @@ use std::{
 
 use lambdaload_core::{
     ids::RunId,
-    plan::{Plan, account_room, words},
-    ports::{CallError, ObjectStore, StoreError, keys},
-    run::{
-        WatchPorts,
-        launch::{LaunchReply, LaunchRequest},
-        prepare::Prepared,
-    },
-    verdict::Verdict,
+    plan::{Plan, words},
+    ports::{ObjectStore, StoreError, keys},
+    run::{launch::LaunchReply, prepare::Prepared},
 };
 use serde::Serialize;
 use tokio::time::interval;
 
-use super::{Finish, stopped_early};
+use super::{Finish, launch::Launch, stopped_early};
 use crate::{
     commands::{
         approve::approve,
-        look_on::{Leave, look_on},
-        prepare::{Ready, prepare_for},
+        look_on::{CtrlC, look_on, tell_to_stop},
+        prepare::{Ready, ReadyThere, prepare_there},
         present,
     },
     error::Failure,
@@ -39,7 +34,7 @@ use crate::{
         numbers,
         plan::{Detail, render},
     },
-    wiring::Deployment,
+    wiring::{Deployment, Place},
 };
 
 /// An archive that is larger takes a while to upload, which is said.
@@ -47,9 +42,6 @@ const LARGE: usize = 8 * 1024 * 1024;
 
 /// Between two words about an upload that goes on.
 const UPLOADING: Duration = Duration::from_secs(10);
-
-/// How often the launcher is asked. Asking again changes nothing, so an answer that was lost is asked for once more.
-const ASKED: usize = 3;
 
 /// Runs a test; the exit code is its verdict's, or 0 with `--detach`.
 pub(super) async fn run(
@@ -59,69 +51,53 @@ pub(super) async fn run(
     printer: &Printer,
     signals: &mut Signals,
 ) -> Result<i32, Failure> {
-    let made_ready = async {
-        let deployment = Deployment::find(stack).await?;
-        deployment.check_version()?;
-        let ready = prepare_for(&settings, deployment.for_plan()?.into(), printer).await?;
-        let account = deployment.account().await?;
-        let room = account_room(ready.prepared.plan.workers, &account, settings.platform.reserve_concurrency);
-        Ok::<_, Failure>((deployment, ready, room.map_err(|error| Failure::no_room(&error))?))
-    };
-    let (deployment, Ready { prepared, generator, .. }, room) = tokio::select! {
-        ready = made_ready => ready?,
+    let ReadyThere { deployment, ready, room } = tokio::select! {
+        ready = prepare_there(&settings, stack, printer) => ready?,
         () = signals.next() => return Err(stopped_early()),
     };
+    let Ready { prepared: Prepared { plan, archive }, generator, .. } = ready;
+    printer.talk(&render(&plan, room.as_deref().ok(), Detail::Short, printer.talk_paint));
+    room?;
+    approve(&plan, &settings.platform, printer, signals).await?;
     let id = run_ids::new()?;
     let folder = settings.out_dir.clone().unwrap_or_else(|| present::folder_of_run(dir, &id));
-    // Who leaves at once writes nothing; the files can be had later with `runs download`.
-    let outputs =
-        if settings.detach { None } else { Some(Outputs::open(&folder, settings.summary_export.as_deref())?) };
-    printer.talk(&render(&prepared.plan, Some(&room), Detail::Short, printer.talk_paint));
-    approve(&prepared.plan, &settings, printer)?;
+    // Who leaves at once writes no files; `runs download` does later.
+    let outputs = (!settings.detach).then(|| Outputs::open(&folder, settings.summary_export.as_deref())).transpose()?;
     printer.talk(&format!("run           {id}\n"));
-    let Prepared { plan, archive } = prepared;
-    let ports = deployment.watch_ports();
+    let (machine_readable, queue) = (plan.summary.machine_readable, plan.deadlines.queue);
+    let place = Place::Lambda(Box::new(deployment), dir.to_owned());
+    let ports = place.watch_ports().await?;
     tokio::select! {
         uploaded = upload(&*ports.store, &plan, archive, printer) => uploaded?,
         () = signals.next() => return Err(stopped_early()),
     }
-    let machine_readable = plan.summary.machine_readable;
-    let queue = plan.deadlines.queue;
-    let start = Start { deployment: &deployment, settings: &settings, stack, id: &id, printer };
-    let (reply, stops) = start.launch(plan, signals).await?;
-    if settings.detach {
-        printer.result(&Started::line(&id, &deployment, reply)?)?;
+    let launch = Launch { place: &place, ports: &ports, secrets: &settings.secrets, id: &id, printer };
+    let (reply, stops) = launch.launch(plan, signals).await?;
+    let Some(outputs) = outputs else {
+        if stops > 0 {
+            tell_to_stop(&place, &ports, &id, "stopped by Ctrl-C or a signal".to_owned(), false).await?;
+            return Err(Failure::stopped(format!("run {id} was told to stop")));
+        }
+        printer.result(&started(&id, &reply, place.deployment())?)?;
         return Ok(exit::OK);
-    }
+    };
     if let LaunchReply::Queued { .. } = reply {
-        let limit = words(queue);
-        printer.talk(&format!("there is no room for its workers now: it waits, for up to {limit}; Ctrl-C gives up"));
+        let most = words(queue);
+        printer
+            .talk(&format!("the account has no room for its workers now; it waits for up to {most}, Ctrl-C gives up"));
     }
-    let verdict = look_on(&deployment, &ports, &id, Leave::StopsTheRun { stops }, stack, printer, signals).await?;
-    if let Some(outputs) = outputs {
-        let finish = Finish {
-            ports,
-            generator: &generator,
-            secrets: &settings.secrets,
-            form: settings.form,
-            folder,
-            outputs,
-            machine_readable,
-            printer,
-        };
-        finish.finish(&verdict, signals).await;
-    }
-    say_where_logs_are(&verdict, stack, printer);
+    let verdict = look_on(&place, &ports, &id, CtrlC::Stops(stops), printer, signals).await?;
+    let secrets = &settings.secrets;
+    let form = settings.form;
+    let finish = Finish { ports, generator: &generator, secrets, form, folder, outputs, machine_readable, printer };
+    finish.finish(&verdict, signals).await;
+    printer.talk(&format!("`{}` shows what k6 and the script said", place.command("logs", &id)));
     Ok(verdict.exit_code)
 }
 
 /// Puts the archive where workers find it; one of the same contents may be there from an earlier run.
 async fn upload(store: &dyn ObjectStore, plan: &Plan, archive: Vec<u8>, printer: &Printer) -> Result<(), Failure> {
-    let key = keys::archive(&plan.archive.hash);
     let size = archive.len();
-    if size > LARGE && store.has(&key).await? {
-        return Ok(());
-    }
     let bytes = numbers::bytes(size as f64);
     if size > LARGE {
         printer.talk(&format!("uploading the archive ({bytes})"));
@@ -130,6 +106,7 @@ async fn upload(store: &dyn ObjectStore, plan: &Plan, archive: Vec<u8>, printer:
     let mut told = interval(UPLOADING);
     // The first one comes at once.
     told.tick().await;
+    let key = keys::archive(&plan.archive.hash);
     let mut uploaded = store.put_new(&key, archive);
     loop {
         tokio::select! {
@@ -139,105 +116,50 @@ async fn upload(store: &dyn ObjectStore, plan: &Plan, archive: Vec<u8>, printer:
                 Err(error) => Err(error.into()),
             },
             _ = told.tick() => {
-                let seconds = Duration::from_secs(began_at.elapsed().as_secs());
-                printer.talk(&format!("still uploading the archive ({bytes}) after {}", words(seconds)));
+                let so_long = words(Duration::from_secs(began_at.elapsed().as_secs()));
+                printer.talk(&format!("still uploading the archive ({bytes}) after {so_long}"));
             }
         }
     }
 }
 
-/// What a launch needs.
-struct Start<'r> {
-    deployment: &'r Deployment,
-    settings: &'r TestSettings,
-    stack: &'r StackSettings,
-    id: &'r RunId,
-    printer: &'r Printer,
-}
-
-impl Start<'_> {
-    /// Has the launcher start the run, and says how often a person wanted it stopped meanwhile: once it was asked there may
-    /// be a run, so that only its own record can stop it.
-    async fn launch(&self, plan: Plan, signals: &mut Signals) -> Result<(LaunchReply, u32), Failure> {
-        let secrets = self.deployment.secrets();
-        if !self.settings.secrets.is_empty() {
-            secrets.put(self.id, &self.settings.secrets).await?;
-        }
-        let mut stops = 0;
-        let outcome = {
-            let mut asked = Box::pin(self.ask(plan));
-            loop {
-                tokio::select! {
-                    outcome = &mut asked => break outcome,
-                    () = signals.next() => {
-                        stops += 1;
-                        if stops > 1 {
-                            return Err(Failure::stopped(format!("left run {} before the launcher has answered", self.id))
-                                .hint(format!("if it was started, `{}` stops it", self.command("stop"))));
-                        }
-                        self.printer.talk("stopping as soon as the launcher has answered; Ctrl-C again to leave");
-                    }
-                }
-            }
-        };
-        let failure = match outcome {
-            Ok(LaunchReply::Refused { message }) => {
-                let mut lines = message.lines();
-                let failure = Failure::not_valid(lines.next().unwrap_or("the launcher refused the run"));
-                lines.fold(failure, Failure::detail)
-            }
-            Ok(reply) => return Ok((reply, stops)),
-            Err(error) => Failure::from(error)
-                .hint(format!("it may have been started all the same; `{}` says so", self.command("runs get"))),
-        };
-        // Of a run that was not started nobody else deletes them. If one was, it has read them or fails and says so.
-        if !self.settings.secrets.is_empty()
-            && let Err(error) = secrets.delete(self.id).await
-        {
-            self.printer.warning(&error.into());
-        }
-        Err(failure)
-    }
-
-    async fn ask(&self, plan: Plan) -> Result<LaunchReply, CallError> {
-        let calls = self.deployment.calls();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let request = LaunchRequest::Start { version, run: self.id.clone(), plan: Box::new(plan) };
-        let mut asked = 0;
-        loop {
-            asked += 1;
-            match calls.start(&request).await {
-                Err(_) if asked < ASKED => {}
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn command(&self, name: &str) -> String {
-        format!("lambdaload {name} {}{}", self.id, self.stack.flags())
-    }
-}
-
-/// What `--detach` prints.
+/// What `--detach` prints, on one line.
 #[derive(Serialize)]
 struct Started<'r> {
     run: &'r RunId,
-    /// `launched` or `queued`, with its place.
+    /// `launched`, or `queued` with its place.
     #[serde(flatten)]
-    reply: LaunchReply,
-    stack: &'r str,
-    region: &'r str,
+    reply: &'r LaunchReply,
+    stack: Option<&'r str>,
+    region: Option<&'r str>,
 }
 
-impl Started<'_> {
-    fn line(run: &RunId, deployment: &Deployment, reply: LaunchReply) -> Result<String, Failure> {
-        let started = Started { run, reply, stack: &deployment.stack.name, region: &deployment.stack.region };
-        let json = serde_json::to_string(&started);
-        let json = json.map_err(|error| Failure::infrastructure(format!("run {run} was started")).detail(error.to_string()))?;
-        Ok(json + "\n")
+fn started(run: &RunId, reply: &LaunchReply, deployment: Option<&Deployment>) -> Result<String, Failure> {
+    let stack = deployment.map(|deployment| &deployment.stack);
+    let started = Started {
+        run,
+        reply,
+        stack: stack.map(|stack| stack.name.as_str()),
+        region: stack.map(|stack| stack.region.as_str()),
+    };
+    match serde_json::to_string(&started) {
+        Ok(json) => Ok(json + "\n"),
+        Err(error) => Err(Failure::infrastructure(format!("run {run} was started")).detail(error.to_string())),
     }
 }
 
-fn say_where_logs_are(verdict: &Verdict, stack: &StackSettings, printer: &Printer) {
-    printer.talk(&format!("what k6 and the script said: `lambdaload logs {}{}`", verdict.run, stack.flags()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_at_once_is_told_the_run_on_one_line() {
+        let id = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4K").expect("an id");
+        assert_eq!(
+            started(&id, &LaunchReply::Queued { place: 2 }, None).expect("writes"),
+            "{\"run\":\"01JD8QZV3M4T5W6X7Y8Z9A0B4K\",\"state\":\"queued\",\"place\":2,\"stack\":null,\"region\":null}\n"
+        );
+        let launched = started(&id, &LaunchReply::Launched, None).expect("writes");
+        assert!(launched.contains("\"state\":\"launched\""), "{launched}");
+    }
 }

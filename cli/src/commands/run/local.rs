@@ -23,6 +23,7 @@ use crate::{
     },
     error::Failure,
     live::LiveView,
+    machine,
     outputs::Outputs,
     printer::Printer,
     run_ids,
@@ -44,14 +45,14 @@ pub(super) async fn run(
     signals: &mut Signals,
 ) -> Result<i32, Failure> {
     let Ready { prepared, k6, generator } = tokio::select! {
-        ready = prepare(&settings, printer) => ready?,
+        ready = prepare(&settings, machine::machine().into(), printer) => ready?,
         () = signals.next() => return Err(stopped_early()),
     };
+    printer.talk(&render(&prepared.plan, None, Detail::Short, printer.talk_paint));
     let id = run_ids::new()?;
     let ports = wiring::ports(dir, &k6, &settings.secrets).await?;
     let folder = settings.out_dir.unwrap_or_else(|| present::folder_of_run(dir, &id));
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
-    printer.talk(&render(&prepared.plan, Detail::Short, printer.talk_paint));
     printer.talk(&format!("run           {id}\n"));
     let machine_readable = prepared.plan.summary.machine_readable;
     if let Err(error) = start(&ports, id.clone(), prepared).await {

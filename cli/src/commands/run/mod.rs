@@ -1,6 +1,7 @@
 //! `lambdaload run`
 
 mod lambda;
+mod launch;
 mod local;
 
 use std::path::PathBuf;
@@ -27,8 +28,10 @@ use crate::{
 pub(super) async fn run(settings: TestSettings, place: &PlaceSettings, printer: &Printer) -> Result<i32, Failure> {
     let mut signals = Signals::listen()?;
     match &place.deployment {
-        None if settings.detach => Err(Failure::not_valid("--detach: this machine's workers end with the command that started them")
-            .hint("--platform lambda runs the test in your AWS account, where it goes on without this command")),
+        None if settings.detach => {
+            Err(Failure::not_valid("--detach: this machine's workers end with the command that started them")
+                .hint("--platform lambda runs the test in your AWS account, where it goes on without this command"))
+        }
         None => local::run(settings, &place.dir, printer, &mut signals).await,
         Some(stack) => lambda::run(settings, stack, &place.dir, printer, &mut signals).await,
     }
