@@ -7,6 +7,7 @@ mod env_file;
 pub(crate) mod environment;
 mod file;
 mod pairs;
+mod place;
 mod platform;
 mod secrets;
 
@@ -20,6 +21,7 @@ use lambdaload_core::{
 
 use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
+pub(crate) use self::place::{PlaceSettings, StackSettings};
 pub(crate) use self::platform::PlatformSettings;
 use crate::{
     args::{CommonArgs, Form, FormArgs, TestArgs, TimeUnitName},
@@ -75,6 +77,8 @@ pub(crate) struct TestSettings {
     pub(crate) platform: PlatformSettings,
     /// Form of the result.
     pub(crate) form: Form,
+    /// Whether the command leaves as soon as the run has been started.
+    pub(crate) detach: bool,
 }
 
 /// Where settings come from besides flags.
@@ -155,6 +159,7 @@ impl Sources {
             out_dir: args.out_dir.or_else(|| self.path(environment::OUT_DIR)).or_else(|| self.file.out_dir.clone()),
             platform,
             form,
+            detach: args.detach,
         })
     }
 
@@ -244,10 +249,7 @@ mod tests {
         let settings = Sources::default().test(TestArgs::default()).expect("resolves");
         assert_eq!((settings.script, settings.script_was_named), (PathBuf::from("script.js"), false));
         assert_eq!((settings.workers, settings.form, settings.env.len()), (Workers::Auto, Form::Human, 0));
-        assert_eq!(
-            Sources::default().dir(&CommonArgs { dir: None, quiet: false, no_color: false }),
-            PathBuf::from(".lambdaload")
-        );
+        assert_eq!(Sources::default().dir(&CommonArgs::default()), PathBuf::from(".lambdaload"));
     }
 
     #[test]
@@ -291,7 +293,7 @@ mod tests {
         );
         assert_eq!(settings.note.as_deref(), Some("of flag"));
         assert_eq!(settings.env[0].1, "of flag");
-        let common = CommonArgs { dir: Some("flag".into()), quiet: false, no_color: false };
+        let common = CommonArgs { dir: Some("flag".into()), ..CommonArgs::default() };
         assert_eq!(sources(&[("LAMBDALOAD_DIR", "of environment")]).dir(&common), PathBuf::from("flag"));
     }
 

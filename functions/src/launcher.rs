@@ -1,0 +1,19 @@
+//! Starts runs, for people and for runs that have waited.
+
+use lambda_runtime::tracing;
+use lambdaload_core::run::launch::{LaunchReply, LaunchRequest, launch};
+use serde_json::Value;
+
+use crate::{failure::Failure, wiring::Wiring};
+
+/// Answers whoever waits for it; of a call that nobody waits for, only an error is of use to anybody.
+pub(crate) async fn handle(wiring: &Wiring, event: Value) -> Result<LaunchReply, Failure> {
+    let request = match LaunchRequest::parse(event.to_string().as_bytes(), &wiring.deployment) {
+        Ok(request) => request,
+        Err(refusal) => return Ok(refusal),
+    };
+    let (LaunchRequest::Start { run, .. } | LaunchRequest::Resume { run }) = &request;
+    let reply = launch(&wiring.ports, &wiring.deployment, &request).await.map_err(|error| Failure::of(&error))?;
+    tracing::info!(%run, ?reply, "launched");
+    Ok(reply)
+}

@@ -1,0 +1,115 @@
+//! What the template tells a function in its environment; see `lambdaload_core::deployment`.
+
+use std::{env, time::Duration};
+
+use lambdaload_core::deployment::{Function, K6_PATH, variable};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A function's environment. What a function does not use it is not given: an empty text.
+pub(crate) struct Settings {
+    pub(crate) function: Function,
+    pub(crate) bucket: String,
+    pub(crate) table: String,
+    /// How long runs are kept, and the records of their workers.
+    pub(crate) retention: Duration,
+    pub(crate) capacity: u32,
+    pub(crate) worker: String,
+    pub(crate) aggregator: String,
+    pub(crate) launcher: String,
+    pub(crate) reaper_arn: String,
+    pub(crate) schedule_group: String,
+    pub(crate) schedule_role: String,
+    pub(crate) secret_prefix: String,
+    pub(crate) k6: String,
+    pub(crate) blocked_ips: Vec<String>,
+    /// Memory in MB; Lambda says so itself.
+    pub(crate) memory: Option<u64>,
+}
+
+/// A variable is missing or has a value that means nothing: the template and the program are not of one version.
+#[derive(Debug, thiserror::Error)]
+#[error("the variable {name}: expected {expected}, found `{found}`; deploy the template that belongs to this program")]
+pub(crate) struct SettingsError {
+    name: &'static str,
+    expected: &'static str,
+    found: String,
+}
+
+impl Settings {
+    /// Reads the process's environment.
+    pub(crate) fn of_environment() -> Result<Self, SettingsError> {
+        Self::read(|name| env::var(name).ok())
+    }
+
+    fn read(get: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let given = |name: &'static str| get(name).unwrap_or_default();
+        let wrong = |name, expected| SettingsError { name, expected, found: given(name) };
+        let expected = "launcher, worker, aggregator or reaper";
+        let function =
+            Function::of(&given(variable::FUNCTION)).ok_or_else(|| wrong(variable::FUNCTION, expected))?;
+        if let Some(missing) = function.variables().iter().find(|name| given(name).is_empty()) {
+            return Err(wrong(missing, "a value"));
+        }
+        let number = |name: &'static str| {
+            let used = function.variables().contains(&name);
+            if used { given(name).parse().map_err(|_| wrong(name, "a number")) } else { Ok(0) }
+        };
+        Ok(Self {
+            function,
+            bucket: given(variable::BUCKET),
+            table: given(variable::TABLE),
+            retention: DAY.saturating_mul(number(variable::RETENTION_DAYS)?),
+            capacity: number(variable::CAPACITY)?,
+            worker: given(variable::WORKER_FUNCTION),
+            aggregator: given(variable::AGGREGATOR_FUNCTION),
+            launcher: given(variable::LAUNCHER_FUNCTION),
+            reaper_arn: given(variable::REAPER_ARN),
+            schedule_group: given(variable::SCHEDULE_GROUP),
+            schedule_role: given(variable::SCHEDULE_ROLE),
+            secret_prefix: given(variable::SECRET_PREFIX),
+            k6: get(variable::K6).unwrap_or_else(|| K6_PATH.to_owned()),
+            blocked_ips: given(variable::BLOCKED_IPS).split(',').map(str::to_owned).collect(),
+            memory: get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").and_then(|megabytes| megabytes.parse().ok()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(function: &str, but: Option<(&str, &str)>) -> Result<Settings, String> {
+        let value = |name: &str| match name {
+            variable::FUNCTION => Some(function.to_owned()),
+            variable::K6 | "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" => None,
+            _ => Some("7".to_owned()),
+        };
+        let read = Settings::read(|name| match but {
+            Some((changed, to)) if changed == name => Some(to.to_owned()),
+            _ => value(name),
+        });
+        read.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_function_needs_what_it_uses() {
+        for function in Function::ALL {
+            assert!(read(function.word(), None).is_ok(), "{function:?}");
+            for name in function.variables() {
+                let error = read(function.word(), Some((name, ""))).err();
+                assert!(error.is_some_and(|error| error.contains(name)), "{function:?} does without {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_read() {
+        let settings = read("worker", Some((variable::BLOCKED_IPS, "10.0.0.0/8,::1/128"))).expect("reads");
+        assert_eq!(settings.blocked_ips, ["10.0.0.0/8", "::1/128"]);
+        assert_eq!((settings.k6.as_str(), settings.retention), (K6_PATH, DAY * 7));
+        let error = read("launcher", Some((variable::CAPACITY, "many"))).err().expect("refused");
+        assert!(error.starts_with("the variable LAMBDALOAD_CAPACITY: expected a number, found `many`"), "{error}");
+        assert!(read("Reaper", None).err().is_some_and(|error| error.contains("launcher, worker")));
+    }
+}

@@ -1,0 +1,54 @@
+//! Runs one k6 on one segment.
+
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, tracing};
+use lambdaload_core::{
+    deployment::Function,
+    ports::{WorkerTask, keys},
+    run::work::{WorkPorts, work},
+    secrets::Secrets,
+};
+use serde_json::Value;
+use ulid::Ulid;
+
+use crate::{failure::Failure, wiring::Wiring, worker_log::WorkerLog};
+
+/// Returns once everything is uploaded. How it went stands in the worker's record; an invocation that fails has left none.
+pub(crate) async fn handle(wiring: &Wiring, event: LambdaEvent<Value>) -> Result<(), Failure> {
+    let task: WorkerTask = serde_json::from_value(event.payload).map_err(|error| Failure::event(&error))?;
+    let ends_at = wiring.ends_at(&event.context, Function::Worker.timeout());
+    let log = WorkerLog::default();
+    let ports = WorkPorts {
+        clock: Arc::clone(&wiring.ports.clock),
+        store: Arc::clone(&wiring.ports.store),
+        ledger: Arc::clone(&wiring.ports.ledger),
+        generator: Arc::new(wiring.k6(log.listener())),
+        secrets: secrets(wiring, &task).await,
+        claimant: format!("{}/{}", event.context.request_id, Ulid::generate()),
+        ends_at: Some(ends_at),
+    };
+    let key = keys::log(&task.run, task.index, task.attempt);
+    let worked = tokio::select! {
+        worked = work(&ports, &task) => worked,
+        never = log.keep(&*ports.clock, &*ports.store, &key) => match never {},
+    };
+    log.store(&*ports.store, &key).await;
+    tracing::info!(run = %task.run, worker = task.index.number(), ?worked, "worked");
+    worked.map(|_| ()).map_err(|error| Failure::of(&error))
+}
+
+/// The run's secrets, if it has any. What cannot be had is missing, and the worker says which when it needs them.
+async fn secrets(wiring: &Wiring, task: &WorkerTask) -> Secrets {
+    let run = wiring.ports.ledger.run(&task.run).await;
+    if run.is_ok_and(|run| run.plan.secrets.is_empty()) {
+        return Secrets::default();
+    }
+    match wiring.secrets.get(&task.run).await {
+        Ok(secrets) => secrets.unwrap_or_default(),
+        Err(error) => {
+            tracing::error!(run = %task.run, worker = task.index.number(), %error, "no secrets");
+            Secrets::default()
+        }
+    }
+}

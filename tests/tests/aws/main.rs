@@ -1,0 +1,9 @@
+//! The command on an emulated AWS account, whose deployment is made by hand: it has no functions.
+
+#![expect(clippy::expect_used, reason = "these are tests")]
+
+mod account;
+mod destroy;
+mod doctor;
+mod refusals;
+mod runs;

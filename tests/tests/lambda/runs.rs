@@ -1,0 +1,59 @@
+//! The real command, the real functions, real k6: from `lambdaload run --platform lambda` to the verdict in the table.
+
+use std::collections::BTreeMap;
+
+use lambdaload_tests::{account::Account, cli::Folder, fixture, target::Target};
+use serde_json::Value;
+
+/// What is the same however the work was dealt out and whenever it was done: thresholds, checks, groups, and all metrics
+/// whose values the script makes from the number of the iteration.
+fn facts(verdict: &Value) -> BTreeMap<String, Value> {
+    let mut facts: BTreeMap<String, Value> =
+        ["outcome", "exit_code", "thresholds"].into_iter().map(|key| (key.to_owned(), verdict[key].clone())).collect();
+    for metric in verdict["summary"]["metrics"].as_array().expect("metrics") {
+        let name = metric["name"].as_str().expect("a name");
+        let timed = ["http_req", "iteration_duration", "data_", "vus"].iter().any(|timed| name.starts_with(timed));
+        if !timed {
+            let mut metric = metric.clone();
+            // Of counters it depends on how long the run took.
+            if let Some(values) = metric["values"].as_object_mut().filter(|values| values.contains_key("count")) {
+                values.remove("rate");
+            }
+            facts.insert(format!("metric {name}"), metric);
+        }
+    }
+    facts.insert("checks".to_owned(), verdict["summary"]["checks"].clone());
+    facts
+}
+
+fn same_as_local(workers: &str) {
+    let (folder, target, account) = (Folder::new(), Target::start(), Account::shared());
+    let script = fixture("deterministic.js").display().to_string();
+    let (url, vus) = (format!("TARGET={}", target.url()), format!("VUS={workers}"));
+    let arguments = ["run", &script, "--workers", workers, "-e", &url, "-e", &vus, "--output", "json", "--quiet"];
+
+    let local = folder.run(&arguments);
+    let lambda = account.run(&folder, &arguments);
+    let verdict = |said: &lambdaload_tests::cli::Said| -> Value {
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}\n{}", account.said()))
+    };
+    let (local, lambda) = (verdict(&local), verdict(&lambda));
+    assert_eq!(lambda["outcome"], "passed", "{lambda:#}");
+    assert_eq!(facts(&lambda), facts(&local));
+    assert_eq!(lambda["workers"].as_array().map(Vec::len), workers.parse().ok(), "{lambda:#}");
+    // Both have sent each iteration's request once.
+    let requests = target.requests();
+    let iterations: Vec<u64> =
+        requests.iter().filter(|(path, _)| path.starts_with("/iteration/")).map(|(_, count)| *count).collect();
+    assert_eq!((iterations.len(), iterations.iter().all(|count| *count == 2)), (200, true), "{requests:?}");
+}
+
+#[test]
+fn eight_workers_give_the_verdict_of_the_local_fleet() {
+    same_as_local("8");
+}
+
+#[test]
+fn forty_workers_give_the_verdict_of_the_local_fleet() {
+    same_as_local("40");
+}
