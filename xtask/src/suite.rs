@@ -38,7 +38,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
             provided.push(("LAMBDALOAD_SAM_BUILD", step("sam build", "cargo xtask sam-build", template::build)?));
         }
         let simulator = || or_skip("nobody asks what roles may do", simulator::provide());
-        if let Some(simulator) = step("policy simulator", "npm ci, in tests/simulator", simulator)? {
+        if let Some(simulator) = step("policy simulator", "cargo xtask simulator", simulator)? {
             provided.push(("LAMBDALOAD_SIMULATOR", simulator));
         }
     }
