@@ -38,6 +38,7 @@ Usage: cargo xtask <COMMAND>
   test [--quick]   Run every check and every test, on every k6; --quick: the tests only, on one k6
   template         Check the template of a deployment: sam validate --lint, cfn-lint, checkov
   sam-build        Build what it deploys, for this machine's processors, and print the folder
+  simulator        Provide the simulator of AWS's policies for the tests (npm), and print its path
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
@@ -78,6 +79,7 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["test", "--quick"] => suite::run(suite::Extent::Quick)?,
         ["template"] => template::check()?,
         ["sam-build"] => print_path(&template::build()?)?,
+        ["simulator"] => print_path(&simulator::provide()?)?,
         ["licences"] => licences::check()?,
         ["bench", rest @ ..] => {
             process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;

@@ -107,7 +107,7 @@ fn deployment() -> Result<Vec<(&'static str, PathBuf)>> {
     step("template", "cargo xtask template", template::check)?;
     let built = step("sam build", "cargo xtask sam-build", template::build)?;
     let simulator = || or_skip("nobody asks what roles may do", simulator::provide());
-    let simulator = step("policy simulator", "npm ci, in tests/simulator", simulator)?;
+    let simulator = step("policy simulator", "cargo xtask simulator", simulator)?;
     let mut provided = vec![("LAMBDALOAD_TOOLS", tools), ("LAMBDALOAD_SAM_BUILD", built)];
     provided.extend(simulator.map(|simulator| ("LAMBDALOAD_SIMULATOR", simulator)));
     Ok(provided)
