@@ -12,7 +12,7 @@ fn facts(verdict: &Value) -> BTreeMap<String, Value> {
         ["outcome", "exit_code", "thresholds"].into_iter().map(|key| (key.to_owned(), verdict[key].clone())).collect();
     for metric in verdict["summary"]["metrics"].as_array().expect("metrics") {
         let name = metric["name"].as_str().expect("a name");
-        let timed = ["http_req", "iteration_duration", "data_", "vus"].iter().any(|timed| name.starts_with(timed));
+        let timed = ["http_req", "_duration", "data_", "vus"].iter().any(|timed| name.contains(timed));
         if !timed {
             let mut metric = metric.clone();
             // Of counters it depends on how long the run took.
