@@ -116,6 +116,7 @@ fn create_echo(endpoint: &str) {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn ministack_runs_functions_and_takes_them_with_it() {
     let account = Ministack::start_with(&[("EXTRA", "of this test")]);
     let endpoint = account.endpoint();
@@ -139,6 +140,7 @@ fn ministack_runs_functions_and_takes_them_with_it() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn two_accounts_know_nothing_of_each_other() {
     let (one, other) = (Ministack::start(), Ministack::start());
     create_table(&one.endpoint(), "only-here");
@@ -147,6 +149,7 @@ fn two_accounts_know_nothing_of_each_other() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn two_dynamodbs_know_nothing_of_each_other() {
     let (one, other) = (DynamoDbLocal::start(), DynamoDbLocal::start());
     create_table(&one.endpoint(), "only-here");
@@ -159,6 +162,7 @@ fn two_dynamodbs_know_nothing_of_each_other() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn two_s3s_know_the_key_and_nobody_elses_signature() {
     let (one, other) = (Versitygw::start(), Versitygw::start());
     for server in [&one, &other] {
@@ -175,6 +179,7 @@ fn assert_refused((status, answer): &(u16, String), why: &str) {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn toxiproxy_passes_cuts_slows_and_heals() {
     let account = Ministack::start();
     let toxiproxy = Toxiproxy::start();
@@ -199,6 +204,7 @@ fn toxiproxy_passes_cuts_slows_and_heals() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn microburst_throttles_in_the_words_of_aws() {
     let account = Ministack::start();
     let faults = Microburst::before(&account.endpoint());
