@@ -94,7 +94,7 @@ impl Subject {
                 "{} could not be reached: look at the network, the proxy, the region and AWS_ENDPOINT_URL",
                 self.place()
             )),
-            SdkError::DispatchFailure(_) if chain(error).any(|cause| cause.is::<CredentialsError>()) => {
+            SdkError::DispatchFailure(_) if chain(error).any(<dyn Error>::is::<CredentialsError>) => {
                 Some("the AWS credentials have ended, and new ones could not be loaded: sign in again".to_owned())
             }
             SdkError::ResponseError(_) => Some(format!(

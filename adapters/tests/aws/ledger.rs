@@ -144,13 +144,13 @@ async fn large_verdicts(endpoint: &str) {
 #[tokio::test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 async fn no_verdict_is_too_large_for_an_emulated_account() {
-    large_verdicts(&ministack()).await;
+    Box::pin(large_verdicts(&ministack())).await;
 }
 
 #[tokio::test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 async fn no_verdict_is_too_large_for_a_strict_server() {
-    large_verdicts(&dynamodb_local()).await;
+    Box::pin(large_verdicts(&dynamodb_local())).await;
 }
 
 /// More runs than one call may ask for.
