@@ -27,6 +27,7 @@ fn names(group: &str) -> FunctionNames {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn appointments_are_made_once() {
     let config = config(&ministack()).await;
     let scheduler = aws_sdk_scheduler::Client::new(config.sdk());

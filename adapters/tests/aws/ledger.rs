@@ -17,21 +17,25 @@ use lambdaload_core::{
 use crate::common::{RETENTION, config, dynamodb_local, ledger, ministack, run_id};
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn it_keeps_the_contract_in_an_emulated_account() {
     ledger_contract(&ledger(&ministack()).await.0).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn it_keeps_the_contract_with_a_strict_server() {
     ledger_contract(&ledger(&dynamodb_local()).await.0).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn slots_keep_the_contract_in_an_emulated_account() {
     slot_book_contract(&ledger(&ministack()).await.1).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn slots_keep_the_contract_with_a_strict_server() {
     slot_book_contract(&ledger(&dynamodb_local()).await.1).await;
 }
@@ -65,11 +69,13 @@ async fn many_workers(endpoint: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn a_thousand_workers_are_all_read_from_an_emulated_account() {
     many_workers(&ministack()).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn a_thousand_workers_are_all_read_from_a_strict_server() {
     many_workers(&dynamodb_local()).await;
 }
@@ -136,17 +142,20 @@ async fn large_verdicts(endpoint: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn no_verdict_is_too_large_for_an_emulated_account() {
-    large_verdicts(&ministack()).await;
+    Box::pin(large_verdicts(&ministack())).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn no_verdict_is_too_large_for_a_strict_server() {
-    large_verdicts(&dynamodb_local()).await;
+    Box::pin(large_verdicts(&dynamodb_local())).await;
 }
 
 /// More runs than one call may ask for.
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn long_lists_are_whole() {
     let (ledger, ..) = ledger(&dynamodb_local()).await;
     let runs: Vec<_> = (0..120).map(|number| sample_run(&run_id(number))).collect();
@@ -160,6 +169,7 @@ async fn long_lists_are_whole() {
 
 /// What expires says when: workers before their run.
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn everything_has_its_time() {
     let (ledger, _, table) = ledger(&dynamodb_local()).await;
     let run = sample_run(&run_id(1));
@@ -192,6 +202,7 @@ async fn everything_has_its_time() {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn a_record_that_is_no_record_is_named() {
     let (ledger, _, table) = ledger(&dynamodb_local()).await;
     let client = aws_sdk_dynamodb::Client::new(config(&dynamodb_local()).await.sdk());
@@ -204,6 +215,7 @@ async fn a_record_that_is_no_record_is_named() {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn a_record_that_is_too_large_is_refused_in_words() {
     let (ledger, ..) = ledger(&dynamodb_local()).await;
     let run = run_id(1);
@@ -216,6 +228,7 @@ async fn a_record_that_is_too_large_is_refused_in_words() {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn a_table_that_is_not_there_is_named() {
     let ledger = DynamoLedger::new(&config(&dynamodb_local()).await, "nothing", RETENTION);
     let error = ledger.run(&run_id(1)).await.unwrap_err().to_string();

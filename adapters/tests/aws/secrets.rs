@@ -9,6 +9,7 @@ fn secrets() -> Secrets {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn secrets_last_as_long_as_their_run() {
     let stored = RunSecrets::new(&config(&ministack()).await, format!("lambdaload/{}/", name("stack")));
     let (run, other) = (run_id(1), run_id(2));

@@ -1,4 +1,7 @@
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use aws_config::Region;
 use aws_credential_types::{
@@ -21,8 +24,10 @@ impl ProvideCredentials for Slow {
         Self: 'a,
     {
         future::ProvideCredentials::new(async {
-            // Longer than a call may take: a person types the digits of a token.
-            tokio::time::sleep(Duration::from_secs(6)).await;
+            if self.0.is_ok() {
+                // Longer than a call may take: a person types the digits of a token.
+                tokio::time::sleep(Duration::from_secs(6)).await;
+            }
             self.0.clone().map_err(|why| match why {
                 "" => CredentialsError::not_loaded("nothing there"),
                 why => CredentialsError::provider_error(why),
@@ -54,6 +59,32 @@ async fn what_is_not_set_is_said() {
     let nowhere = loader("http://127.0.0.1:1").region(None::<Region>);
     let error = Config::load_from(nowhere).await.unwrap_err();
     assert!(matches!(error, ConfigError::NoRegion), "{error}");
+}
+
+/// Good once, and over at once.
+#[derive(Debug, Default)]
+struct Ending(AtomicBool);
+
+impl ProvideCredentials for Ending {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(if self.0.swap(true, Ordering::SeqCst) {
+            Err(CredentialsError::provider_error("the session is over"))
+        } else {
+            Ok(Credentials::new("AKIDTEST", "secret", None, Some(SystemTime::now()), "tests"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_end_in_between_are_said_to_have_ended() {
+    let config = Config::load_from(loader("http://127.0.0.1:1").credentials_provider(Ending::default())).await.unwrap();
+    let ledger = lambdaload_adapters::aws::DynamoLedger::new(&config, "runs", crate::common::RETENTION);
+    let error = ledger.run(&run_id(1)).await.unwrap_err().to_string();
+    assert!(error.contains("new ones could not be loaded: sign in again"), "{error}");
+    assert!(error.contains("the session is over"), "{error}");
 }
 
 #[tokio::test]

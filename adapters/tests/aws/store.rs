@@ -25,11 +25,13 @@ async fn no_upload_is_left(endpoint: &str, bucket: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn it_keeps_the_contract_in_an_emulated_account() {
     object_store_contract(&store(&ministack()).await.0).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn it_keeps_the_contract_with_a_strict_server() {
     object_store_contract(&store(&versitygw()).await.0).await;
 }
@@ -71,11 +73,13 @@ async fn large_objects(endpoint: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn large_objects_go_in_parts_to_an_emulated_account() {
     large_objects(&ministack()).await;
 }
 
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn large_objects_go_in_parts_to_a_strict_server() {
     large_objects(&versitygw()).await;
 }
@@ -111,6 +115,7 @@ async fn what_broke_off_is_read_again() {
 
 /// What is sent has a checksum that a server can hold against it.
 #[tokio::test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 async fn everything_is_sent_with_a_checksum() {
     let config = config(&versitygw()).await;
     let (store, bucket) = store(&versitygw()).await;
