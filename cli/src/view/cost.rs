@@ -35,7 +35,7 @@ pub(crate) fn parts(estimate: &Estimate) -> String {
     let parts = [
         named("workers", estimate.part(Item::Workers)),
         named("requests", estimate.part(Item::Requests)),
-        named("aggregator and logs", estimate.part(Item::Aggregator) + estimate.part(Item::Logs)),
+        named("rest", estimate.part(Item::Aggregator) + estimate.part(Item::Logs)),
         Some(format!("{egress} for an assumed {each} a request")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
