@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use lambdaload_core::ports::Cause;
@@ -97,6 +98,9 @@ impl Subject {
                 "{} could not be reached: look at the network, the proxy, the region and AWS_ENDPOINT_URL",
                 self.place()
             )),
+            SdkError::DispatchFailure(_) if chain(error).any(|cause| cause.is::<CredentialsError>()) => {
+                Some("the AWS credentials have ended, and new ones could not be loaded: sign in again".to_owned())
+            }
             SdkError::ResponseError(_) => Some(format!(
                 "{} gave an answer that is none of AWS's: look at the proxy and AWS_ENDPOINT_URL",
                 self.place()
@@ -181,6 +185,10 @@ impl Subject {
             (SdkError::ServiceError(_), Some(code), _) => code.to_owned(),
             (SdkError::ServiceError(_), None, _) => {
                 format!("{} answered with HTTP {}", self.place(), status.unwrap_or_default())
+            }
+            // The layers between say no more than that there was no connection.
+            (SdkError::DispatchFailure(failure), ..) if failure.is_io() || failure.is_timeout() => {
+                chain(error).last().map_or_else(String::new, ToString::to_string)
             }
             (other, ..) => words_of(other),
         };

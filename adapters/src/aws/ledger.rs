@@ -201,7 +201,7 @@ fn name(worker: &WorkerRecord) -> String {
 
 /// When an item may go, in seconds since the Unix epoch.
 fn expiry(from: Timestamp, kept: Duration) -> AttributeValue {
-    number(from.plus(kept).0 / 1_000_000)
+    number(from.plus(kept).0.unsigned_abs() / 1_000_000)
 }
 
 fn now() -> Timestamp {

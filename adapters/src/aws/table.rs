@@ -236,9 +236,8 @@ impl Table {
             // The SDK gives each call a token, so that its own next try is the same call.
             let request = self.client.transact_write_items().set_transact_items(Some(puts.clone()));
             let Err(error) = request.send().await else { return Ok(true) };
-            let canceled = match error.as_service_error() {
-                Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => canceled,
-                _ => return Err(self.failed(operation, "dynamodb:PutItem", &error)),
+            let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+                return Err(self.failed(operation, "dynamodb:PutItem", &error));
             };
             let reasons: Vec<&str> =
                 canceled.cancellation_reasons().iter().filter_map(|reason| reason.code()).collect();
@@ -285,8 +284,8 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
 }
 
 /// An attribute that is a number.
-pub(super) fn number(value: impl ToString) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+pub(super) fn number(value: impl Into<u64>) -> AttributeValue {
+    AttributeValue::N(value.into().to_string())
 }
 
 /// A number in an item.

@@ -63,7 +63,7 @@ pub(super) async fn write(
                 item
             })
             .collect();
-        item.insert("pieces".to_owned(), number(pieces.len()));
+        item.insert("pieces".to_owned(), number(pieces.len() as u64));
         let new = NOTHING_THERE;
         stream::iter(pieces)
             .map(|piece| table.put(operation, piece, &new))
