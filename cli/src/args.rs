@@ -190,10 +190,6 @@ pub(crate) struct TestArgs {
     /// Folder for report.html, summary.json and verdict.json [env: LAMBDALOAD_OUT_DIR] [default: runs/ID in --dir]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out_dir: Option<PathBuf>,
-    /// Prints the run's id as JSON and leaves as soon as the run has been started or queued (with --platform lambda);
-    /// `lambdaload watch ID` shows it and exits with its verdict
-    #[arg(long)]
-    pub(crate) detach: bool,
     /// In which form.
     #[command(flatten)]
     pub(crate) form: FormArgs,

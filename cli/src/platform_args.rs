@@ -12,6 +12,10 @@ use serde::Deserialize;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Where workers run")]
 pub(crate) struct PlatformArgs {
+    /// On lambda: prints the run's id as JSON and leaves as soon as the run has been started or queued; `lambdaload watch ID`
+    /// shows it and exits with its verdict
+    #[arg(long)]
+    pub(crate) detach: bool,
     /// VUs that a worker may carry, in place of what its memory and file descriptors are thought to be good for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) vus_per_worker: Option<u64>,

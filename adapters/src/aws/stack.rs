@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_sdk_cloudformation::{
     Client,
     error::ProvideErrorMetadata as _,
+    primitives::DateTime,
     types::{self, ResourceStatus, StackStatus},
 };
 use lambdaload_core::ports::CallError;
@@ -196,7 +197,7 @@ impl Stacks {
             let stack = stack.map_err(|error| {
                 call_error("listing the deleted stacks", &self.subject("*"), "cloudformation:ListStacks", &error)
             })?;
-            let made_at = |stack: &types::StackSummary| stack.creation_time().map(|at| at.as_nanos());
+            let made_at = |stack: &types::StackSummary| stack.creation_time().map(DateTime::as_nanos);
             if stack.stack_name() == Some(name) && latest.as_ref().is_none_or(|l| made_at(l) < made_at(&stack)) {
                 latest = Some(stack);
             }

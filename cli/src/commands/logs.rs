@@ -128,7 +128,11 @@ impl Shown {
         let text = String::from_utf8_lossy(new.get(..whole).unwrap_or_default());
         let mut shown = String::new();
         for line in text.lines() {
-            let _ = if self.of_one { writeln!(shown, "{line}") } else { writeln!(shown, "{worker:<10} {line}") };
+            let _ = if self.of_one {
+                writeln!(shown, "{line}")
+            } else {
+                writeln!(shown, "{:<11}{line}", worker.to_string())
+            };
         }
         shown
     }

@@ -149,7 +149,15 @@ mod tests {
         let error = CallError { operation: "calling the launcher", cause: missing(Some(reason)).into() };
         let failure = Failure::from(error);
         assert_eq!(failure.exit, exit::INFRASTRUCTURE);
-        insta::assert_snapshot!(failure.lines(), @"");
+        insta::assert_snapshot!(failure.lines(), @r#"
+        not allowed: lambda:InvokeFunction
+          who   arn:aws:iam::123456789012:user/ci
+          on    arn:aws:lambda:eu-central-1:123456789012:function:lambdaload-launcher
+          why   no identity-based policy allows the lambda:InvokeFunction action
+          add this statement to its policy:
+            {"Action":"lambda:InvokeFunction","Effect":"Allow","Resource":"arn:aws:lambda:eu-central-1:123456789012:function:lambdaload-launcher"}
+          infra/policies/ has the whole policies: ci-user.json for running tests, operator.json for deploying and destroying
+        "#);
     }
 
     #[test]
@@ -161,13 +169,24 @@ mod tests {
     #[test]
     fn what_is_forbidden_cannot_be_granted() {
         let failure = Failure::from(&missing(Some("with an explicit deny in a service control policy")));
-        insta::assert_snapshot!(failure.lines(), @"");
+        insta::assert_snapshot!(failure.lines(), @r#"
+        not allowed: lambda:InvokeFunction
+          who   arn:aws:iam::123456789012:user/ci
+          on    arn:aws:lambda:eu-central-1:123456789012:function:lambdaload-launcher
+          why   with an explicit deny in a service control policy
+          something forbids it: a further permission does not help, what forbids it must change
+        "#);
     }
 
     #[test]
     fn a_stack_that_is_not_there_says_how_to_get_one() {
         let error = StackError::Missing { name: "lambdaload".into(), region: "eu-central-1".into() };
-        insta::assert_snapshot!(Failure::from(error).lines(), @"");
+        insta::assert_snapshot!(Failure::from(error).lines(), @r#"
+        there is no stack `lambdaload` in eu-central-1
+          `sam build && sam deploy --stack-name lambdaload` makes it; the README says how
+          --stack (LAMBDALOAD_STACK) names another one, --region (AWS_REGION) another region, --profile (AWS_PROFILE) another account
+          `lambdaload doctor --platform lambda` says whose credentials are used
+        "#);
     }
 
     #[test]
@@ -176,7 +195,11 @@ mod tests {
             let error = StackError::NotReady { name: "x".into(), status: status.into(), reason: Some("a role".into()) };
             Failure::from(error).lines()
         };
-        insta::assert_snapshot!(said("ROLLBACK_COMPLETE"), @"");
+        insta::assert_snapshot!(said("ROLLBACK_COMPLETE"), @r#"
+        the stack `x` cannot be used: it is ROLLBACK_COMPLETE
+          CloudFormation says: a role
+          its first deployment failed; `aws cloudformation describe-stack-events --stack-name x` says why. `lambdaload destroy --stack x` removes what is left of it; then deploy again
+        "#);
         for (status, expected) in [
             ("CREATE_IN_PROGRESS", "somebody is deploying it"),
             ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "somebody is deploying it"),
@@ -194,6 +217,10 @@ mod tests {
     fn a_stack_that_could_not_be_deleted_names_what_stands_in_the_way() {
         let reasons = vec!["Bucket (b): The bucket you tried to delete is not empty".to_owned()];
         let error = DeletionError::Failed { name: "x".into(), status: "DELETE_FAILED".into(), reasons };
-        insta::assert_snapshot!(Failure::from(error).lines(), @"");
+        insta::assert_snapshot!(Failure::from(error).lines(), @r#"
+        the stack `x` could not be deleted: it is DELETE_FAILED
+          Bucket (b): The bucket you tried to delete is not empty
+          remove what stands in the way, then `lambdaload destroy` again
+        "#);
     }
 }

@@ -77,8 +77,6 @@ pub(crate) struct TestSettings {
     pub(crate) platform: PlatformSettings,
     /// Form of the result.
     pub(crate) form: Form,
-    /// Whether the command leaves as soon as the run has been started.
-    pub(crate) detach: bool,
 }
 
 /// Where settings come from besides flags.
@@ -159,7 +157,6 @@ impl Sources {
             out_dir: args.out_dir.or_else(|| self.path(environment::OUT_DIR)).or_else(|| self.file.out_dir.clone()),
             platform,
             form,
-            detach: args.detach,
         })
     }
 

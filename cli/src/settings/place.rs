@@ -92,10 +92,6 @@ mod tests {
         sources.place(&common).expect("resolves").deployment
     }
 
-    fn stack(name: &str) -> Option<String> {
-        Some(name.to_owned())
-    }
-
     #[test]
     fn naming_a_stack_means_its_runs() {
         assert_eq!(place(PlaceArgs::default(), [], ""), None);
@@ -103,7 +99,7 @@ mod tests {
         assert_eq!(of_file.stack, "f");
         let of_environment = place(PlaceArgs::default(), [("LAMBDALOAD_STACK", "e")], "stack = 'f'");
         assert_eq!(of_environment.expect("a deployment").stack, "e");
-        let flag = PlaceArgs { stack: stack("a"), ..PlaceArgs::default() };
+        let flag = PlaceArgs { stack: Some("a".into()), ..PlaceArgs::default() };
         assert_eq!(place(flag.clone(), [("LAMBDALOAD_STACK", "e")], "stack = 'f'").expect("a deployment").stack, "a");
         let both = PlaceArgs { platform: Some(PlatformName::Local), ..flag };
         assert_eq!(place(both, [], ""), None);
@@ -121,12 +117,12 @@ mod tests {
     fn region_and_profile_of_the_environment_are_left_to_the_sdk() {
         const FILE: &str = "platform = 'lambda'\nregion = 'eu-west-1'\nprofile = 'load'";
         let choice = |place: Option<StackSettings>| place.expect("a deployment").choice;
-        let of_file = Choice { region: stack("eu-west-1"), profile: stack("load") };
+        let of_file = Choice { region: Some("eu-west-1".into()), profile: Some("load".into()) };
         assert_eq!(choice(place(PlaceArgs::default(), [], FILE)), of_file);
         let environment = [("AWS_DEFAULT_REGION", "us-east-1"), ("AWS_PROFILE", "other")];
         assert_eq!(choice(place(PlaceArgs::default(), environment, FILE)), Choice::default());
-        let flags = PlaceArgs { region: stack("a"), profile: stack("b"), ..PlaceArgs::default() };
+        let flags = PlaceArgs { region: Some("a".into()), profile: Some("b".into()), ..PlaceArgs::default() };
         let flags = choice(place(flags, environment, FILE));
-        assert_eq!(flags, Choice { region: stack("a"), profile: stack("b") });
+        assert_eq!(flags, Choice { region: Some("a".into()), profile: Some("b".into()) });
     }
 }

@@ -19,6 +19,8 @@ const RESERVE: u32 = 100;
 /// Where workers run, and what that may take.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlatformSettings {
+    /// Whether the command leaves as soon as the run has been started.
+    pub(crate) detach: bool,
     /// VUs that a worker may carry; none is what is thought of it.
     pub(crate) vus_per_worker: Option<u64>,
     /// How long a run may wait for room.
@@ -45,6 +47,7 @@ impl Sources {
         let max_cost = args.max_cost.map(Ok).or_else(of_environment).transpose()?;
         let (file, usual) = (&mut self.file, Assumptions::default());
         Ok(PlatformSettings {
+            detach: args.detach,
             vus_per_worker: args.vus_per_worker.or(file.vus_per_worker.map(NonZeroU64::get)),
             queue_timeout: args.queue_timeout.or(file.queue_timeout).unwrap_or(QUEUE_TIMEOUT),
             reserve_concurrency: args.reserve_concurrency.or(file.reserve_concurrency).unwrap_or(RESERVE),

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use aws_sdk_cloudformation::types::{Capability, StackStatus};
-use lambdaload_adapters::aws::{Choice, Config, DynamoLedger, DynamoSlots, Retention, S3Store};
+use lambdaload_adapters::aws::{Config, DynamoLedger, DynamoSlots, Retention, S3Store};
 use lambdaload_tests::{
     cli::{Folder, Running, Said, wait_for},
     servers::{ACCESS_KEY, Environment, Ministack, REGION, SECRET_KEY},

@@ -139,7 +139,7 @@ fn a_run_that_waits_shows_its_place_and_is_ended_by_the_reaper_when_it_is_stoppe
     let book = Slots { waiting: vec![waiting("01JD8QZV3M4T5W6X7Y8Z9A0B00"), waiting(RUN)], ..Slots::default() };
     account.runtime.block_on(account.slots(&deployed).replace_slots(&book)).expect("is written");
     let talk = account.folder.path().join("talk");
-    let watching = talking_into(&talk, account.command(&["watch", RUN, "--output", "json"]));
+    let watching = talking_into(&talk, &account.command(&["watch", RUN, "--output", "json"]));
     // Nobody would read the record of a run that waits, so its end is the reaper's part, which is not there.
     let said = account.run(&["stop", RUN]);
     assert_eq!(said.code, Some(97), "{said:#?}");
@@ -160,7 +160,7 @@ fn a_run_that_waits_shows_its_place_and_is_ended_by_the_reaper_when_it_is_stoppe
 }
 
 /// Starts a command whose talk can be read while it runs.
-fn talking_into(file: &Path, command: Command) -> Running {
+fn talking_into(file: &Path, command: &Command) -> Running {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "talk=$1; shift; exec \"$@\" 2>\"$talk\"", "sh"]).arg(file);
     shell.arg(command.get_program()).args(command.get_args()).env_clear();

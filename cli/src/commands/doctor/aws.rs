@@ -2,9 +2,10 @@
 
 use lambdaload_adapters::aws::{Account, Concurrency, Config, Found, Stack, Stacks, missing_permission};
 use lambdaload_core::{
+    ids::RunId,
     k6::version::K6Version,
     plan::plural,
-    ports::{Clock as _, SlotBook as _, StoreError},
+    ports::{StoreError, keys},
 };
 
 use super::Check;
@@ -17,6 +18,9 @@ use crate::{
 
 /// The quota of all functions' concurrent executions, by its name and code in Service Quotas.
 const QUOTA: (&str, &str) = ("Concurrent executions", "L-B99A9384");
+
+/// The id of a run that began in 1970.
+const NO_RUN: &str = "00000000000000000000000000";
 
 /// Lambda leaves so many executions to functions that have reserved none, whatever others reserve.
 const LEFT_BY_LAMBDA: u32 = 100;
@@ -171,10 +175,14 @@ async fn table(deployment: &Deployment) -> Check {
     Check::ok("table", found)
 }
 
-/// Looks for something that is not there: whether we may look is what matters.
+/// Looks for something of a run that there is not: whether we may look is what matters.
 async fn bucket(deployment: &Deployment) -> Check {
     let name = &deployment.stack.bucket;
-    match deployment.watch_ports().store.get("runs/doctor/live.json").await {
+    let run = match RunId::parse(NO_RUN) {
+        Ok(run) => run,
+        Err(error) => return Check::problem("bucket", &Failure::infrastructure(error.to_string())),
+    };
+    match deployment.watch_ports().store.get(&keys::live(&run)).await {
         Ok(_) | Err(StoreError::NotFound(_) | StoreError::AlreadyExists(_)) => {
             Check::ok("bucket", format!("{name} can be read"))
         }
@@ -237,7 +245,18 @@ mod tests {
             room(Concurrency { limit: 10, unreserved: 10 }, 0, Some(&stack(false)), region),
             room(Concurrency { limit: 10, unreserved: 10 }, 0, None, region),
         ];
-        insta::assert_snapshot!(render(&checks, Paint::OFF), @"");
+        insta::assert_snapshot!(render(&checks, Paint::OFF), @r#"
+        ok       concurrency  1,000 executions at one time, 200 reserved by functions, 37 in use, 763 free
+        ok       concurrency  1,000 executions at one time, 0 reserved by functions, 37 in use, 963 free
+        warning  concurrency  10 executions at one time, 0 reserved by functions, 0 in use, 10 free
+                              200 workers and 100 for your own functions do not fit; ask AWS for 300: Service Quotas, AWS Lambda, Concurrent executions (L-B99A9384)
+                              https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/lambda/quotas/L-B99A9384
+                              aws service-quotas request-service-quota-increase --region eu-central-1 --service-code lambda --quota-code L-B99A9384 --desired-value 300
+        warning  concurrency  10 executions at one time, 0 reserved by functions, 0 in use, 10 free
+                              ask AWS for 100: Service Quotas, AWS Lambda, Concurrent executions (L-B99A9384)
+                              https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/lambda/quotas/L-B99A9384
+                              aws service-quotas request-service-quota-increase --region eu-central-1 --service-code lambda --quota-code L-B99A9384 --desired-value 100
+        "#);
     }
 
     #[test]
@@ -247,6 +266,11 @@ mod tests {
             k6(&stack(true), None),
             k6(&stack(true), Some(K6Version::new(2, 2, 0))),
         ];
-        insta::assert_snapshot!(render(&checks, Paint::OFF), @"");
+        insta::assert_snapshot!(render(&checks, Paint::OFF), @r#"
+        ok       k6 of the stack  v1.8.1
+        ok       k6 of the stack  v1.8.1
+        warning  k6 of the stack  v1.8.1, and v2.2.0 on this machine
+                                  use k6 1.8.1 here too (--k6 PATH): archives of a newer one, or of another major version, are refused
+        "#);
     }
 }

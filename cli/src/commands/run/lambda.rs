@@ -56,13 +56,14 @@ pub(super) async fn run(
         () = signals.next() => return Err(stopped_early()),
     };
     let Ready { prepared: Prepared { plan, archive }, generator, .. } = ready;
-    printer.talk(&render(&plan, room.as_deref().ok(), Detail::Short, printer.talk_paint));
-    room?;
-    approve(&plan, &settings.platform, printer, signals).await?;
     let id = run_ids::new()?;
     let folder = settings.out_dir.clone().unwrap_or_else(|| present::folder_of_run(dir, &id));
     // Who leaves at once writes no files; `runs download` does later.
-    let outputs = (!settings.detach).then(|| Outputs::open(&folder, settings.summary_export.as_deref())).transpose()?;
+    let outputs =
+        (!settings.platform.detach).then(|| Outputs::open(&folder, settings.summary_export.as_deref())).transpose()?;
+    printer.talk(&render(&plan, room.as_deref().ok(), Detail::Short, printer.talk_paint));
+    room?;
+    approve(&plan, &settings.platform, printer, signals).await?;
     printer.talk(&format!("run           {id}\n"));
     let (machine_readable, queue) = (plan.summary.machine_readable, plan.deadlines.queue);
     let place = Place::Lambda(Box::new(deployment), dir.to_owned());

@@ -48,11 +48,11 @@ pub(super) async fn run(
         ready = prepare(&settings, machine::machine().into(), printer) => ready?,
         () = signals.next() => return Err(stopped_early()),
     };
-    printer.talk(&render(&prepared.plan, None, Detail::Short, printer.talk_paint));
     let id = run_ids::new()?;
     let ports = wiring::ports(dir, &k6, &settings.secrets).await?;
     let folder = settings.out_dir.unwrap_or_else(|| present::folder_of_run(dir, &id));
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
+    printer.talk(&render(&prepared.plan, None, Detail::Short, printer.talk_paint));
     printer.talk(&format!("run           {id}\n"));
     let machine_readable = prepared.plan.summary.machine_readable;
     if let Err(error) = start(&ports, id.clone(), prepared).await {

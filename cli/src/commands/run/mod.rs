@@ -28,12 +28,12 @@ use crate::{
 pub(super) async fn run(settings: TestSettings, place: &PlaceSettings, printer: &Printer) -> Result<i32, Failure> {
     let mut signals = Signals::listen()?;
     match &place.deployment {
-        None if settings.detach => {
+        None if settings.platform.detach => {
             Err(Failure::not_valid("--detach: this machine's workers end with the command that started them")
                 .hint("--platform lambda runs the test in your AWS account, where it goes on without this command"))
         }
         None => local::run(settings, &place.dir, printer, &mut signals).await,
-        Some(stack) => lambda::run(settings, stack, &place.dir, printer, &mut signals).await,
+        Some(stack) => Box::pin(lambda::run(settings, stack, &place.dir, printer, &mut signals)).await,
     }
 }
 
