@@ -42,6 +42,7 @@ impl Microburst {
     /// Replaces all rules. A rule is Microburst's, for example
     /// `{"service": "dynamodb", "operation": "PutItem", "times": 3, "error": {"code": "ThrottlingException"}}`;
     /// `service` is the name in signatures (`s3`, `dynamodb`, `lambda`, …).
+    #[expect(clippy::needless_pass_by_value, reason = "callers write it with `json!`")]
     pub fn set_rules(&self, rules: Value) {
         self.ask("POST", "rules", &rules);
     }

@@ -28,7 +28,7 @@ impl Ministack {
     ///
     /// | variable | effect |
     /// |---|---|
-    /// | `AUTH=true` | signatures and policies are enforced; `test`/`test` is the account's root |
+    /// | `AUTH=true` | policies are enforced, and signatures of all but the account's root, which is `test` |
     /// | `LAMBDA_ACCOUNT_CONCURRENCY` | functions that may run at one time |
     /// | `LAMBDA_ASYNC_RETRY_BASE_SECONDS` | pause before a failed event is tried again |
     /// | `AWS_ENDPOINT_URL` | where functions find their AWS, for a proxy between them and this account |

@@ -11,6 +11,7 @@ mod dynamodb_local;
 mod microburst;
 mod ministack;
 mod process;
+mod recorder;
 mod toxiproxy;
 mod versitygw;
 
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 pub use dynamodb_local::DynamoDbLocal;
 pub use microburst::Microburst;
 pub use ministack::Ministack;
+pub use recorder::{Call, Fault, Permission, Recorder};
 pub use toxiproxy::{Proxy, Toxiproxy};
 pub use versitygw::Versitygw;
 

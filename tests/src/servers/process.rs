@@ -71,7 +71,8 @@ impl Server {
         let child = child.unwrap_or_else(|error| panic!("{name} can't be started as {program}: {error}"));
         // A test's process may end without dropping anything: what is static is never dropped, and a test may be killed.
         // Its end of this pipe is closed in any case.
-        let script = "read -r _; kill -s KILL -- \"-$1\"; rm -rf -- \"$2\"";
+        // A process that is being killed may write once more.
+        let script = "read -r _; kill -s KILL -- \"-$1\"; rm -rf -- \"$2\" || { sleep 1; rm -rf -- \"$2\"; }";
         let keeper = Command::new("/bin/sh")
             .args(["-c", script, "keeper", &child.id().to_string()])
             .arg(&folder)

@@ -82,6 +82,7 @@ impl Proxy {
         self.poison("upstream", kind, attributes);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers write it with `json!`")]
     fn poison(&self, stream: &str, kind: &str, attributes: Value) {
         let toxic =
             json!({"name": format!("{kind}-{stream}"), "type": kind, "stream": stream, "attributes": attributes});

@@ -2,4 +2,6 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod recorder;
+mod requests;
 mod starters;

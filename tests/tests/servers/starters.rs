@@ -1,64 +1,16 @@
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use lambdaload_tests::{
     cli::{descendants, is_alive, wait_for},
-    servers::{ACCESS_KEY, DynamoDbLocal, Microburst, Ministack, REGION, Toxiproxy, Versitygw},
+    servers::{ACCESS_KEY, DynamoDbLocal, Microburst, Ministack, Toxiproxy, Versitygw},
 };
 use serde_json::{Value, json};
 
-/// What says who asks. The signature is wrong, and only S3 servers mind.
-fn authorization(key: &str, service: &str, day: &str) -> String {
-    let scope = format!("AWS4-HMAC-SHA256 Credential={key}/{day}/{REGION}/{service}/aws4_request");
-    let headers = "host;x-amz-content-sha256;x-amz-date";
-    format!("{scope}, SignedHeaders={headers}, Signature={}", "0".repeat(64))
-}
-
-fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
-}
-
-/// A request in JSON to an AWS API: the status and the answer.
-fn ask(endpoint: &str, service: &str, path: &str, target: &str, body: &Value) -> (u16, String) {
-    let mut response = agent()
-        .post(format!("{endpoint}{path}"))
-        .header("Authorization", authorization(ACCESS_KEY, service, "20260101"))
-        .header("Content-Type", "application/x-amz-json-1.0")
-        .header("X-Amz-Target", target)
-        .send(body.to_string())
-        .expect("an answer");
-    (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
-}
-
-/// Asks an S3 server for an object: the status and the answer.
-fn get_object(endpoint: &str, key: &str) -> (u16, String) {
-    // S3 servers refuse what was signed a while ago.
-    let now = Command::new("date").args(["-u", "+%Y%m%dT%H%M%SZ"]).output().expect("the time").stdout;
-    let now = String::from_utf8(now).expect("text");
-    let mut response = agent()
-        .get(format!("{endpoint}/bucket/object"))
-        .header("Authorization", authorization(key, "s3", &now[..8]))
-        .header("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
-        .header("X-Amz-Date", now.trim_end())
-        .call()
-        .expect("an answer");
-    (response.status().as_u16(), response.body_mut().read_to_string().expect("text"))
-}
-
-fn dynamodb(endpoint: &str, action: &str, body: &Value) -> (u16, String) {
-    ask(endpoint, "dynamodb", "/", &format!("DynamoDB_20120810.{action}"), body)
-}
-
-fn create_table(endpoint: &str, name: &str) {
-    let table = json!({
-        "TableName": name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}],
-        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
-    });
-    let (status, answer) = dynamodb(endpoint, "CreateTable", &table);
-    assert_eq!(status, 200, "{answer}");
-}
+use crate::requests::{ask, create_function, create_table, dynamodb, get_object};
 
 fn tables(endpoint: &str) -> Value {
     let (status, answer) = dynamodb(endpoint, "ListTables", &json!({}));
@@ -93,34 +45,12 @@ while True:
     urllib.request.urlopen(urllib.request.Request(api + id + "/response", answer)).read()
 "#;
 
-fn create_echo(endpoint: &str) {
-    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.start_file("bootstrap", zip::write::SimpleFileOptions::default().unix_permissions(0o755)).expect("a zip");
-    std::io::Write::write_all(&mut zip, ECHO.as_bytes()).expect("a zip");
-    let zip = zip.finish().expect("a zip").into_inner();
-    let function = json!({
-        "FunctionName": "echo", "Runtime": "provided.al2023", "Handler": "bootstrap", "Timeout": 30,
-        "Role": format!("arn:aws:iam::{}:role/echo", Ministack::ACCOUNT),
-        "Code": {"ZipFile": STANDARD.encode(zip)},
-    });
-    let (status, answer) = ask(endpoint, "lambda", "/2015-03-31/functions", "", &function);
-    assert_eq!(status, 201, "{answer}");
-    wait_for("the function to be active", || {
-        let url = format!("{endpoint}/2015-03-31/functions/echo/configuration");
-        let answer = ureq::get(url).call().ok()?.body_mut().read_to_string().ok()?;
-        answer
-            .contains(r#""State": "Active""#)
-            .then_some(())
-            .or_else(|| answer.contains(r#""State":"Active""#).then_some(()))
-    });
-}
-
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn ministack_runs_functions_and_takes_them_with_it() {
     let account = Ministack::start_with(&[("EXTRA", "of this test")]);
     let endpoint = account.endpoint();
-    create_echo(&endpoint);
+    create_function(&endpoint, "echo", ECHO);
     let (status, answer) = ask(&endpoint, "lambda", "/2015-03-31/functions/echo/invocations", "", &json!({"a": 1}));
     assert_eq!(status, 200, "{answer}");
     let said: Value = serde_json::from_str(&answer).expect("JSON");
@@ -134,8 +64,8 @@ fn ministack_runs_functions_and_takes_them_with_it() {
     assert!(children.len() >= 2, "the function and its own child are not below ministack: {children:?}");
     drop(account);
     assert_gone(pid, &endpoint);
-    let left: Vec<u32> = children.into_iter().filter(|pid| is_alive(*pid)).collect();
-    assert_eq!(left, Vec::<u32>::new(), "processes of functions are left");
+    // They are killed, but the system may take its time.
+    wait_for("the processes of functions to end", || (!children.iter().any(|pid| is_alive(*pid))).then_some(()));
     assert!(!folder.exists(), "{} is left", folder.display());
 }
 
@@ -233,4 +163,33 @@ fn microburst_throttles_in_the_words_of_aws() {
     let (pid, endpoint) = (faults.pid(), faults.endpoint());
     drop(faults);
     assert_gone(pid, &endpoint);
+}
+
+/// Has the number of a server's process written to it by the child of the test below.
+const HELD: &str = "LAMBDALOAD_TESTS_HOLD_A_SERVER";
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_server_is_gone_when_its_test_was_killed() {
+    if let Some(file) = std::env::var_os(HELD) {
+        let server = Toxiproxy::start();
+        fs::write(file, server.pid().to_string()).expect("a file");
+        std::thread::sleep(std::time::Duration::from_mins(5));
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pid");
+    let name = "starters::a_server_is_gone_when_its_test_was_killed";
+    let mut test = Command::new(std::env::current_exe().expect("this program"));
+    let mut test = test
+        .args(["--exact", name, "--include-ignored"])
+        .env(HELD, &file)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let pid = wait_for("a server", || fs::read_to_string(&file).ok()?.parse::<u32>().ok());
+    assert!(is_alive(pid));
+    test.kill().expect("it runs");
+    test.wait().expect("it ends");
+    wait_for("the server to end", || (!is_alive(pid)).then_some(()));
 }

@@ -73,10 +73,18 @@ fn prepare(pin: &Pin, staging: &Path, more: &str) -> Result<PathBuf> {
 
     eprintln!("  go: building it, which takes a few minutes the first time");
     let modules = PathBuf::from(process::first_line(go(&build).args(["env", "GOMODCACHE"]))?);
-    let own_sums = modules.join(format!("{module}@v{version}")).join("go.sum");
+    let own_sums = modules.join(format!("{}@v{version}", folder_name(module))).join("go.sum");
     let own_sums = fs::read_to_string(&own_sums).with_context(|| format!("cannot read {}", own_sums.display()))?;
     fs::write(build.join("go.sum"), pinned + &own_sums)?;
     Ok(build)
+}
+
+/// A module's path in Go's cache, where capitals are written so that file systems without them can hold it.
+fn folder_name(module: &str) -> String {
+    module.chars().fold(String::new(), |name, letter| match letter {
+        'A'..='Z' => name + "!" + &letter.to_lowercase().to_string(),
+        _ => name + &letter.to_string(),
+    })
 }
 
 fn compile(mut go: Command, package: &str, to: &Path) -> Result<()> {
