@@ -225,6 +225,9 @@ impl Account {
             if let Some(answer) = answer.lock().expect("whole").take() {
                 return answer;
             }
+            if Arc::strong_count(&answer) == 1 {
+                return Err("the launcher was killed".to_owned());
+            }
             self.time().sleep(Duration::from_millis(20)).await;
         }
     }
