@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use lambdaload_core::{
     run::launch::LaunchReply,
-    testing::generator::Event,
+    testing::{
+        faulty::{Fault, When},
+        generator::Event,
+    },
     verdict::{Outcome, ReasonCode},
 };
 
@@ -170,10 +173,10 @@ fn a_launcher_that_dies_at_any_moment_leaves_a_run_that_ends() {
     for millis in (0..3_000).step_by(150) {
         for asks_again in [false, true] {
             play(2, async |account| {
-                let takes = lambdaload_core::testing::faulty::Fault::Takes(Duration::from_millis(100));
+                let takes = Fault::Takes(Duration::from_millis(100));
                 let faults = account.faults(Function::Launcher);
                 for faults in [&faults.store, &faults.ledger, &faults.slots] {
-                    faults.add("", "", lambdaload_core::testing::faulty::When::Always, takes);
+                    faults.add("", "", When::Always, takes);
                 }
                 account.habit(Function::Launcher, "ask", 1, Habit::DiesSilently(Duration::from_millis(millis)));
                 let test = Test::of(1, 2);
@@ -185,13 +188,12 @@ fn a_launcher_that_dies_at_any_moment_leaves_a_run_that_ends() {
                     assert_eq!(verdict.outcome, Outcome::Passed, "{millis}: {}", told(&verdict));
                 } else {
                     account.time().sleep(seconds(450)).await;
-                    match account.ledger().peek(&test.id) {
-                        None => assert!(first.is_err(), "{millis}"),
-                        Some(_) => {
-                            let verdict = account.verdict(&test.id).await;
-                            let is_ok = verdict.outcome == Outcome::Passed;
-                            assert!(is_ok || verdict.outcome == Outcome::Invalid, "{millis}: {}", told(&verdict));
-                        }
+                    if account.ledger().peek(&test.id).is_some() {
+                        let verdict = account.verdict(&test.id).await;
+                        let is_ok = verdict.outcome == Outcome::Passed;
+                        assert!(is_ok || verdict.outcome == Outcome::Invalid, "{millis}: {}", told(&verdict));
+                    } else {
+                        assert!(first.is_err(), "{millis}");
                     }
                 }
                 account.all_over().await;

@@ -187,7 +187,7 @@ fn requests(verdict: &Verdict) -> f64 {
 }
 
 /// What must hold of one run that is over.
-async fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), TestCaseError> {
+fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), TestCaseError> {
     let count = |is_it: fn(&Event) -> bool| account.when(&test.id, is_it).len();
     prop_assert_eq!(count(|e| matches!(e, Event::Started)), count(|e| matches!(e, Event::Exited(_))));
     prop_assert!(count(|e| matches!(e, Event::Setup)) <= 1 && count(|e| matches!(e, Event::Teardown)) <= 1);
@@ -208,7 +208,7 @@ async fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), 
             prop_assert_eq!(verdict.samples.read, verdict.samples.merged);
         }
         if accepted == 0 && verdict.abort.is_none() {
-            let all = 100.0 * test.workers() as f64;
+            let all = 100.0 * f64::from(test.workers());
             prop_assert_eq!(requests(verdict).to_bits(), all.to_bits(), "{:?}", verdict.reasons);
         }
     }
@@ -291,7 +291,7 @@ proptest! {
                 if let Some(run) = account.ledger().peek(&test.id) {
                     prop_assert_eq!(run.state.phase, Phase::Concluded, "{:?}", run);
                     let verdict = account.verdict(&test.id).await;
-                    check(account, test, &verdict).await?;
+                    check(account, test, &verdict)?;
                     // There is one verdict, and it stays, whoever comes again.
                     FUNCTIONS.iter().for_each(|function| account.faults(*function).clear());
                     let reply = account.start(test).await;
