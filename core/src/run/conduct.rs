@@ -17,7 +17,7 @@ use crate::{
 
 /// How long before the end of its time an aggregator calls its successor: for a checkpoint, a call or some, and a successor
 /// that has to read it all.
-pub const HAND_OVER: Duration = Duration::from_secs(60);
+pub const HAND_OVER: Duration = Duration::from_mins(1);
 
 /// How an aggregator has ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +95,7 @@ pub async fn conduct(
     match aggregate_in_turn(&ports.for_runs(), run.clone(), checkpoint, &mut relay, version).await? {
         End::Concluded(verdict) => {
             free_room(ports, deployment, &run).await?;
-            Ok(Conducted::Concluded(Box::new(verdict)))
+            Ok(Conducted::Concluded(verdict))
         }
         End::Succeeded => Ok(Conducted::HandedOver),
         End::Alone(error) => Err(ConductError::Alone(error)),

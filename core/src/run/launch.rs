@@ -134,7 +134,7 @@ pub async fn launch(
 ) -> Result<LaunchReply, LaunchError> {
     let launcher = Launcher { ports: &ports.timely(), deployment };
     match request {
-        LaunchRequest::Start { version, run, plan } => launcher.start(version, run, plan).await,
+        LaunchRequest::Start { version, run, plan } => Box::pin(launcher.start(version, run, plan)).await,
         LaunchRequest::Resume { run } => {
             let run = persist(&*ports.clock, PATIENCE, || launcher.ports.ledger.run(run)).await?;
             launcher.go_on(run).await

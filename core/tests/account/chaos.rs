@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use lambdaload_core::{
+    lifecycle::Phase,
     run::launch::LaunchReply,
     testing::{
         faulty::{Fault, Faults, When},
         generator::Event,
     },
-    verdict::{Outcome, ReasonCode, Values, Verdict, WorkerResult},
+    verdict::{Outcome, Reason, ReasonCode, Values, Verdict, WorkerResult},
 };
 use proptest::{prelude::*, test_runner::RngSeed};
 
@@ -186,7 +187,7 @@ fn requests(verdict: &Verdict) -> f64 {
 }
 
 /// What must hold of one run that is over.
-async fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), TestCaseError> {
+fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), TestCaseError> {
     let count = |is_it: fn(&Event) -> bool| account.when(&test.id, is_it).len();
     prop_assert_eq!(count(|e| matches!(e, Event::Started)), count(|e| matches!(e, Event::Exited(_))));
     prop_assert!(count(|e| matches!(e, Event::Setup)) <= 1 && count(|e| matches!(e, Event::Teardown)) <= 1);
@@ -195,7 +196,7 @@ async fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), 
     prop_assert!(started.is_sorted_by(|a, b| a < b), "{started:?}");
 
     let is_accepted = |number| {
-        let is_it = |reason: &&lambdaload_core::verdict::Reason| reason.code == ReasonCode::LossAccepted;
+        let is_it = |reason: &&Reason| reason.code == ReasonCode::LossAccepted;
         verdict.reasons.iter().filter(is_it).any(|reason| reason.worker == Some(number))
     };
     let accepted = verdict.workers.iter().filter(|w| is_accepted(w.index.number())).count();
@@ -207,7 +208,7 @@ async fn check(account: &Account, test: &Test, verdict: &Verdict) -> Result<(), 
             prop_assert_eq!(verdict.samples.read, verdict.samples.merged);
         }
         if accepted == 0 && verdict.abort.is_none() {
-            let all = 100.0 * test.workers() as f64;
+            let all = 100.0 * f64::from(test.workers());
             prop_assert_eq!(requests(verdict).to_bits(), all.to_bits(), "{:?}", verdict.reasons);
         }
     }
@@ -275,7 +276,7 @@ proptest! {
             let mut is_over = slots.held.is_empty() && slots.waiting.is_empty();
             for test in &tests {
                 let Some(run) = account.ledger().peek(&test.id) else { continue };
-                is_over &= run.state.phase == lambdaload_core::lifecycle::Phase::Concluded;
+                is_over &= run.state.phase == Phase::Concluded;
             }
             if !is_over {
                 prop_assert!(account.dead_letters() > 0, "{:?}", account.slots().await);
@@ -287,9 +288,10 @@ proptest! {
             }
             account.all_over().await;
             for test in &tests {
-                if account.ledger().peek(&test.id).is_some() {
+                if let Some(run) = account.ledger().peek(&test.id) {
+                    prop_assert_eq!(run.state.phase, Phase::Concluded, "{:?}", run);
                     let verdict = account.verdict(&test.id).await;
-                    check(account, test, &verdict).await?;
+                    check(account, test, &verdict)?;
                     // There is one verdict, and it stays, whoever comes again.
                     FUNCTIONS.iter().for_each(|function| account.faults(*function).clear());
                     let reply = account.start(test).await;

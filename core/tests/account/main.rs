@@ -5,6 +5,7 @@
 mod account;
 mod calls;
 mod chaos;
+mod lambda;
 mod queue;
 mod successions;
 mod test;

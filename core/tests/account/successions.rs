@@ -65,13 +65,13 @@ fn aggregators(account: &Account) -> usize {
 
 #[test]
 fn after_thirty_successions_the_verdict_is_the_same() {
-    let test = long(seconds(650));
+    let test = long(seconds(600));
     let alone = alone(&test);
     assert_eq!((alone.outcome, alone.thresholds.len()), (Outcome::Failed, 7));
     let last_crossed = alone.thresholds.iter().filter_map(|threshold| threshold.first_crossed_ms).max();
     assert!(last_crossed.is_some());
-    // Each hands over after 22 seconds.
-    play_with(3, seconds(82), async |account| {
+    // Each hands over after 19 seconds.
+    play_with(3, seconds(79), async |account| {
         account.launch(&test).await;
         let mut shown: Vec<LiveState> = Vec::new();
         let mut beats = Vec::new();
@@ -94,7 +94,7 @@ fn after_thirty_successions_the_verdict_is_the_same() {
         }
         // Nobody sees a seam: signs of life come all the time, and what is shown never goes back.
         beats.dedup_by_key(|(_, beat)| *beat);
-        assert!(beats.windows(2).all(|pair| pair[1].0 - pair[0].0 <= seconds(6)), "{beats:?}");
+        assert!(beats.windows(2).all(|pair| pair[1].0 <= pair[0].0 + seconds(6)), "{beats:?}");
         shown.dedup_by_key(|live| live.at);
         for pair in shown.windows(2) {
             assert!(pair[0].samples <= pair[1].samples && pair[0].elapsed_ms <= pair[1].elapsed_ms, "{pair:?}");
@@ -153,7 +153,6 @@ fn a_successor_that_dies_or_does_not_come_is_called_again() {
         Habit::Late(seconds(30)),
         Habit::Twice(seconds(3)),
         Habit::Dies(Duration::ZERO),
-        Habit::DiesSilently(Duration::ZERO),
         Habit::Dies(seconds(2)),
         Habit::Dies(seconds(9)),
     ] {
@@ -199,15 +198,15 @@ fn two_chains_of_aggregators_become_one() {
 
 #[test]
 fn deadlines_are_not_prolonged_by_successions() {
-    // A worker's k6 never ends.
-    let test = long(seconds(60)).with(2, |k6| {
-        (k6.lasts, k6.ignores_interrupt, k6.ignores_stop) = (seconds(3_000), true, true);
-    });
+    // Nobody but the aggregator knows how long a worker has been waited for that never came.
+    let test = long(seconds(60));
     let stopped_at = |life| {
         play_with(3, life, async |account| {
+            account.habit(Function::Worker, r#""index":1,"#, 1, Habit::Lost);
             let verdict = verdict_of(account, &test).await;
             let abort = verdict.abort.clone().expect("stopped");
             assert_eq!((verdict.outcome, abort.cause), (Outcome::Invalid, AbortCause::Deadline), "{}", told(&verdict));
+            assert!(told(&verdict).contains("not ready after 125 s: worker 2"), "{}", told(&verdict));
             let now = account.time().elapsed();
             account.all_over().await;
             now

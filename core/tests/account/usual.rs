@@ -22,7 +22,7 @@ fn a_run_is_launched_judged_and_makes_room() {
         assert_eq!(account.slots().await.taken(), 3);
         let verdict = account.verdict(&test.id).await;
         assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Passed, 0), "{:?}", verdict.reasons);
-        assert_eq!((verdict.samples.read, verdict.samples.merged), (1_233, 1_233));
+        assert_eq!((verdict.samples.read, verdict.samples.merged), (1_262, 1_262));
         // As soon as it is judged, and not when the reaper comes.
         let judged_at = account.time().elapsed();
         account.at(judged_at + seconds(1)).await;

@@ -73,7 +73,7 @@ pub async fn aggregate(
 /// How an aggregator that may be succeeded has ended.
 pub(super) enum End {
     /// With the verdict.
-    Concluded(Verdict),
+    Concluded(Box<Verdict>),
     /// Another one conducts the run now.
     Succeeded,
     /// Its time was over, and no successor came; why not, if that is known.
@@ -94,7 +94,7 @@ pub(super) async fn aggregate_in_turn(
         conductor.resume(checkpoint);
     }
     match conductor.conduct(&mut |_| {}, Some(relay)).await? {
-        Outcome::Over => Ok(End::Concluded(conductor.conclude(lambdaload_version).await?)),
+        Outcome::Over => Ok(End::Concluded(Box::new(conductor.conclude(lambdaload_version).await?))),
         Outcome::Succeeded => Ok(End::Succeeded),
         Outcome::Alone => Ok(End::Alone(relay.error.take())),
     }
