@@ -156,7 +156,7 @@ impl Usage {
     fn of(plan: &Plan, memory_mb: u32, traffic: &Traffic) -> Self {
         let workers = f64::from(plan.workers);
         // The scenarios may end earlier.
-        let seconds = (plan.duration + AROUND).as_secs_f64();
+        let seconds = plan.duration.saturating_add(AROUND).as_secs_f64();
         let (flushes, polls) =
             (seconds / plan.pace.flush.as_secs_f64().max(0.1), seconds / plan.pace.poll.as_secs_f64().max(0.1));
         Self {

@@ -116,6 +116,14 @@ impl LambdaStack {
         }
     }
 
+    fn check_capacity(&self, workers: u32) -> Result<(), LambdaError> {
+        let capacity = self.capacity;
+        if workers <= capacity {
+            return Ok(());
+        }
+        Err(LambdaError::BeyondCapacity { workers, capacity, region: self.region.clone() })
+    }
+
     /// Iterations per second that a worker can start, as an estimate.
     fn rate(&self) -> f64 {
         self.vcpus() * RATE_PER_VCPU
@@ -134,7 +142,7 @@ impl Carried {
             return Self { vus, why: "--vus-per-worker".to_owned() };
         }
         let by_files = FILES - SPARE_FILES;
-        let base = BASE_MB + (archive.size * ARCHIVE_COPIES).div_ceil(1_000_000);
+        let base = BASE_MB + archive.size.saturating_mul(ARCHIVE_COPIES).div_ceil(1_000_000);
         let memory = u64::from(stack.memory_mb);
         let by_memory = (memory * 9 / 10).saturating_sub(base) / MB_PER_VU;
         let vus = by_files.min(by_memory).max(1);
@@ -154,22 +162,20 @@ pub(super) fn workers(
     stack: &LambdaStack,
 ) -> Result<(u32, Option<String>), PlanError> {
     let useful = Useful::of(scenarios, options);
-    let carried = Carried::of(stack, archive, request.vus_per_worker);
+    let one = Carried::of(stack, archive, request.vus_per_worker);
     let vus_with = |workers| Segment::new(WorkerIndex::FIRST, workers).map_or(0, |s| load::most_vus(scenarios, s));
     let all = vus_with(1);
-    let first_guess = u32::try_from(all.div_ceil(carried.vus.max(1))).unwrap_or(u32::MAX).max(1);
-    let least = (first_guess.min(useful.most)..=useful.most).find(|n| vus_with(*n) <= carried.vus);
+    let first_guess = u32::try_from(all.div_ceil(one.vus.max(1))).unwrap_or(u32::MAX).max(1);
+    let least = (first_guess.min(useful.most)..=useful.most).find(|n| vus_with(*n) <= one.vus);
     let Some(least) = least else {
-        let (Useful { most, reason }, Carried { vus: carries, why }) = (useful, carried);
+        let (Useful { most, reason }, Carried { vus: carries, why }) = (useful, one);
         return Err(LambdaError::TooHeavy { vus: vus_with(most), carries, why, most, reason }.into());
     };
-    let beyond =
-        |workers| LambdaError::BeyondCapacity { workers, capacity: stack.capacity, region: stack.region.clone() };
     let (workers, reason) = match request.workers {
         Workers::Exactly(wanted) => {
             let (workers, reason) = useful.limit(wanted)?;
             if workers < least {
-                let (vus, Carried { vus: carries, why }) = (vus_with(workers), carried);
+                let (vus, Carried { vus: carries, why }) = (vus_with(workers), one);
                 return Err(LambdaError::Overloaded { workers, vus, carries, why, least }.into());
             }
             (workers, reason)
@@ -186,12 +192,13 @@ pub(super) fn workers(
                 let why = format!("{rate} iterations/s ÷ {each} per worker ({vcpus:.2} vCPU at {memory} MB)");
                 (by_rate, Some(why))
             } else {
-                let why = format!("{} ÷ {} per worker ({})", count_of_vus(all), grouped(carried.vus), carried.why);
+                let why = format!("{} ÷ {} per worker ({})", count_of_vus(all), grouped(one.vus), one.why);
                 (least, Some(why))
             }
         }
     };
-    if workers > stack.capacity { Err(beyond(workers).into()) } else { Ok((workers, reason)) }
+    stack.check_capacity(workers)?;
+    Ok((workers, reason))
 }
 
 impl Plan {
@@ -199,10 +206,7 @@ impl Plan {
     /// as much as new ones.
     pub fn check(&self) -> Result<(), PlanError> {
         let Some(stack) = self.platform.lambda() else { return Ok(()) };
-        if self.workers > stack.capacity {
-            let (workers, capacity, region) = (self.workers, stack.capacity, stack.region.clone());
-            return Err(LambdaError::BeyondCapacity { workers, capacity, region }.into());
-        }
+        stack.check_capacity(self.workers)?;
         if self.worker_life() <= INVOCATION {
             return Ok(());
         }
@@ -221,7 +225,7 @@ impl Plan {
             .archived_by
             .map(|local| format!("the script was read by k6 {local}, and the workers have {}", stack.k6_version));
         let each = most_vus_of_a_worker(&self.scenarios, self.workers);
-        let few_connections = (each * CONNECTIONS_PER_VU > FILES - SPARE_FILES).then(|| {
+        let few_connections = (each.saturating_mul(CONNECTIONS_PER_VU) > FILES - SPARE_FILES).then(|| {
             format!(
                 "{} on a worker share {} connections: too few if a VU talks to several hosts or uses http.batch()",
                 count_of_vus(each),
