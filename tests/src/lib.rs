@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "this is part of the tests")]
 
 pub mod cli;
+pub mod servers;
 pub mod target;
 
 use std::{

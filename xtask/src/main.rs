@@ -4,10 +4,12 @@
 //! the output of the tools it runs.
 #![expect(clippy::print_stderr, reason = "an errand talks to the person who runs it")]
 
+mod cache;
 mod demo;
 mod k6;
 mod licences;
 mod process;
+mod servers;
 mod suite;
 mod unpack;
 mod wheel;
@@ -25,6 +27,8 @@ Usage: cargo xtask <COMMAND>
 
   k6 [VERSION]     Provide the stock k6 of VERSION (default: the first pin) and print its path
   k6 --extended    Build the k6 with an extension that tests need, and print its path
+  servers          Provide the servers that stand for AWS in tests, and print a line per server to set its variable
+  tools            Provide sam, cargo-lambda, cfn-lint and checkov, and print their folder
   demo             Build lambdaload and run the example test on 4 local workers
   test [--quick]   Run every check and every test, on every k6; --quick: the tests only, on one k6
   licences         Check the licences and the sources of all dependencies
@@ -33,6 +37,7 @@ Usage: cargo xtask <COMMAND>
 Environment:
   LAMBDALOAD_K6_CACHE      Where k6 is kept (default: $XDG_CACHE_HOME or ~/.cache, then lambdaload/k6)
   LAMBDALOAD_K6_RELEASES   Where k6's release archives are, for mirrors (default: its GitHub releases)
+  LAMBDALOAD_SERVERS_CACHE Where servers and tools are kept (default: likewise, then lambdaload/servers)
   CI                       true: a check whose tool can't be had is a failure, not a skip
 ";
 
@@ -53,6 +58,12 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["k6"] => print_path(&k6::provide(k6::DEFAULT_VERSION)?)?,
         ["k6", version] if !version.starts_with('-') => print_path(&k6::provide(version)?)?,
         ["k6", "--extended"] => print_path(&k6::provide_extended()?)?,
+        ["servers"] => {
+            for (variable, path) in servers::provide()? {
+                writeln!(std::io::stdout(), "{variable}={}", path.display())?;
+            }
+        }
+        ["tools"] => print_path(&servers::tools()?)?,
         ["demo"] => return demo::run(),
         ["test"] => suite::run(suite::Extent::Everything)?,
         ["test", "--quick"] => suite::run(suite::Extent::Quick)?,

@@ -4,11 +4,12 @@ use std::fmt;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::{k6, licences, process};
+use crate::{k6, licences, process, servers};
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) enum Extent {
 /// Runs the steps in order, the cheapest first, and stops at the first that fails.
 pub(crate) fn run(extent: Extent) -> Result<()> {
     let start = Instant::now();
+    // Downloads and Go builds, while cargo compiles.
+    let servers = (extent == Extent::Everything).then(|| thread::spawn(servers::provide));
     if extent == Extent::Everything {
         step("format", "cargo fmt --all --check (without --check it repairs)", || {
             process::run(process::cargo().args(["fmt", "--all", "--check"]))
@@ -32,14 +35,31 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
         })?;
     }
     let k6 = step("k6", "cargo xtask k6", || k6::provide(k6::DEFAULT_VERSION))?;
-    let extended = step("k6 with an extension", "cargo xtask k6 --extended", extended_k6)?;
+    let extended = step("k6 with an extension", "cargo xtask k6 --extended", || {
+        or_skip("no test runs a k6 that has an extension", k6::provide_extended())
+    })?;
+    let mut provided = Vec::from_iter(extended.map(|extended| ("LAMBDALOAD_K6_EXTENDED", extended)));
+    let servers = match servers {
+        Some(thread) => step("servers", "cargo xtask servers", || {
+            let servers = thread.join().map_err(|_| anyhow!("it panicked, as said above"))?;
+            or_skip("no test talks to a server that stands for AWS", servers)
+        })?,
+        None => None,
+    };
+    let with_servers = servers.is_some();
+    provided.extend(servers.into_iter().flatten());
     let mut totals = Vec::new();
-    let again = format!("LAMBDALOAD_K6={} cargo test --workspace", k6.display());
+    let again = format!("{} cargo test --workspace", assignments(&k6, &provided));
+    let again = if with_servers { format!("{again} -- --include-ignored") } else { again };
     let total = step(&format!("tests with k6 {}", k6::DEFAULT_VERSION), &again, || {
-        let mut tests = tests_with(&k6, extended.as_deref());
+        let mut tests = tests_with(&k6, &provided);
         if extent == Extent::Quick {
             // The errands change rarely and don't touch a run.
             tests.args(["--exclude", "xtask"]);
+        }
+        if with_servers {
+            // Ignored are those that need a server.
+            tests.args(["--", "--include-ignored"]);
         }
         run_tests(&mut tests)
     })?;
@@ -50,7 +70,7 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
             let again = format!("LAMBDALOAD_K6={} cargo test --workspace --test it", k6.display());
             // With the features of the whole workspace, so that nothing is built again. All tests of that name run k6.
             let total = step(&format!("tests with k6 {version}"), &again, || {
-                run_tests(tests_with(&k6, extended.as_deref()).args(["--test", "it"]))
+                run_tests(tests_with(&k6, &provided).args(["--test", "it"]))
             })?;
             totals.push((version, total));
         }
@@ -64,21 +84,25 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
 }
 
 /// All tests on this k6, whatever else this machine has: the same commit must give the same result everywhere.
-fn tests_with(k6: &Path, extended: Option<&Path>) -> Command {
+fn tests_with(k6: &Path, provided: &[(&str, PathBuf)]) -> Command {
     let mut tests = process::cargo();
     tests.env("LAMBDALOAD_K6", k6).args(["test", "--workspace"]);
-    if let Some(extended) = extended {
-        tests.env("LAMBDALOAD_K6_EXTENDED", extended);
-    }
+    tests.envs(provided.iter().map(|(name, path)| (name, path)));
     tests
 }
 
-/// Where it can't be built, its test is skipped aloud; in CI that is a failure.
-fn extended_k6() -> Result<Option<PathBuf>> {
-    match k6::provide_extended() {
-        Ok(k6) => Ok(Some(k6)),
+/// The variables of [`tests_with`] as a person types them.
+fn assignments(k6: &Path, provided: &[(&str, PathBuf)]) -> String {
+    let all = std::iter::once(("LAMBDALOAD_K6", k6)).chain(provided.iter().map(|(name, path)| (*name, path.as_path())));
+    all.map(|(name, path)| format!("{name}={}", path.display())).collect::<Vec<_>>().join(" ")
+}
+
+/// Where it can't be had, its tests are skipped aloud; in CI that is a failure.
+fn or_skip<T>(lost: &str, provided: Result<T>) -> Result<Option<T>> {
+    match provided {
+        Ok(provided) => Ok(Some(provided)),
         Err(why) if std::env::var_os("CI").is_none_or(|value| value != "true") => {
-            eprintln!("SKIPPED: no test runs a k6 that has an extension: {why:#}");
+            eprintln!("SKIPPED: {lost}: {why:#}");
             Ok(None)
         }
         Err(why) => Err(why),

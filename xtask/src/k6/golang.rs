@@ -1,4 +1,4 @@
-//! Building k6 from the Go module proxy.
+//! Building k6, and what else is written in Go, from the Go module proxy.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,13 @@ use crate::process;
 /// k6's own: go itself refuses k6, or any dependency of it, whose content is another. `go install` could not do
 /// that, and refuses 2.x where only a module proxy is reachable.
 pub(super) fn install(pin: &Pin, staging: &Path, to: &Path) -> Result<()> {
+    install_package(pin, pin.module, staging, to)
+}
+
+/// Builds the program `package` of the pinned module into `to`.
+pub(crate) fn install_package(pin: &Pin, package: &str, staging: &Path, to: &Path) -> Result<()> {
     let build = prepare(pin, staging, "")?;
-    compile(&build, pin.module, to)
+    compile(go(&build), package, to)
 }
 
 /// Builds the pinned module with the extension `k6/x/answer` into `to`, as `xk6 build` would.
@@ -41,7 +46,7 @@ pub(super) fn install_extended(pin: &Pin, staging: &Path, to: &Path) -> Result<(
             "package main\n\nimport (\n\tk6 \"{module}/cmd\"\n\t_ \"{EXTENSION}\"\n)\n\nfunc main() {{ k6.Execute() }}\n"
         ),
     )?;
-    compile(&build, ".", to)
+    compile(go(&build), ".", to)
 }
 
 /// An extension that is nowhere but in these builds: `import answer from 'k6/x/answer'`, and `answer.get()` is 42.
@@ -66,10 +71,9 @@ fn prepare(pin: &Pin, staging: &Path, more: &str) -> Result<PathBuf> {
     Ok(build)
 }
 
-fn compile(build: &Path, package: &str, to: &Path) -> Result<()> {
-    let mut compile = go(build);
-    compile.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-o"]).arg(to).arg(package);
-    process::run(&mut compile)
+fn compile(mut go: Command, package: &str, to: &Path) -> Result<()> {
+    go.args(["build", "-mod=mod", "-trimpath", "-buildvcs=false", "-o"]).arg(to).arg(package);
+    process::run(&mut go)
 }
 
 /// Static, as the official releases are, and for this machine whatever the caller cross-compiles for.

@@ -4,23 +4,22 @@
 //! the tests, in `<cache>/<version>-extended/k6`. It gets there in one
 //! rename, after it has run and said its version, so an interrupted installation is never taken for a k6.
 
-mod golang;
+pub(crate) mod golang;
 mod pins;
 mod release;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub(crate) use pins::{DEFAULT_VERSION, PINS};
+pub(crate) use pins::{DEFAULT_VERSION, PINS, Pin};
+pub(crate) use release::hex;
 
-use crate::process;
-use pins::Pin;
+use crate::{cache, process};
 
 /// One way to get a k6: its name, and what it does to leave a k6 at a path, given a folder for its own use.
 type Way<'a> = (&'a str, &'a dyn Fn(&Path, &Path) -> Result<()>);
@@ -97,16 +96,5 @@ fn check(k6: &Path, version: &str) -> Result<String> {
 }
 
 fn cache() -> Result<PathBuf> {
-    cache_from(|name| std::env::var_os(name), std::env::home_dir())
-}
-
-fn cache_from(variable: impl Fn(&str) -> Option<OsString>, home: Option<PathBuf>) -> Result<PathBuf> {
-    let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(own) = path("LAMBDALOAD_K6_CACHE") {
-        return std::path::absolute(own).context("LAMBDALOAD_K6_CACHE is not a usable path");
-    }
-    // The XDG specification tells programs to ignore a relative path.
-    let caches = path("XDG_CACHE_HOME").filter(|path| path.is_absolute()).or_else(|| Some(home?.join(".cache")));
-    let caches = caches.context("there is no home directory to keep k6 in; set LAMBDALOAD_K6_CACHE to a folder")?;
-    Ok(caches.join("lambdaload").join("k6"))
+    cache::folder("LAMBDALOAD_K6_CACHE", "k6")
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use crate::wheel::Wheel;
 
-/// One version of k6.
+/// One version of k6, or of another program in Go.
 pub(crate) struct Pin {
     pub(crate) version: &'static str,
     /// SHA-256 of the release archive of each platform, as `k6-v<version>-checksums.txt` of the release lists them.

@@ -62,7 +62,7 @@ fn download(url: &str, to: &Path) -> Result<String> {
     Ok(hex(&archive.hash.finalize()))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 

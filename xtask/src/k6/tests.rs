@@ -201,18 +201,3 @@ fn an_interrupted_installation_is_not_a_k6() {
     let ways: [Way<'_>; 1] = [("fails", &|_, _| bail!("not today"))];
     provide_in(&cache.path().join("9.9.9"), &pin(&[]), &ways).unwrap_err();
 }
-
-#[test]
-fn the_cache_is_where_the_environment_says() {
-    let at = |variables: &'static [(&str, &str)], home: Option<&str>| {
-        let variable = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
-        cache_from(variable, home.map(PathBuf::from))
-    };
-    let own = [("LAMBDALOAD_K6_CACHE", "/own"), ("XDG_CACHE_HOME", "/xdg")];
-    assert_eq!(at(own.to_vec().leak(), Some("/home/me")).unwrap(), Path::new("/own"));
-    assert_eq!(at(&[("XDG_CACHE_HOME", "/xdg")], Some("/home/me")).unwrap(), Path::new("/xdg/lambdaload/k6"));
-    let home = Path::new("/home/me/.cache/lambdaload/k6");
-    assert_eq!(at(&[], Some("/home/me")).unwrap(), home);
-    assert_eq!(at(&[("LAMBDALOAD_K6_CACHE", ""), ("XDG_CACHE_HOME", "relative")], Some("/home/me")).unwrap(), home);
-    assert!(at(&[], None).unwrap_err().to_string().contains("set LAMBDALOAD_K6_CACHE"));
-}

@@ -1,0 +1,16 @@
+//! The adapters for AWS with what they meet: an emulated account, servers that are stricter than it is, faults in AWS's own
+//! words, and servers that hang.
+//!
+//! `cargo xtask servers` provides the programs, and `cargo xtask test` names them in variables.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
+mod common;
+mod denials;
+mod faults;
+mod fleet;
+mod functions;
+mod ledger;
+mod secrets;
+mod settings;
+mod store;

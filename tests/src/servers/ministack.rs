@@ -1,0 +1,90 @@
+use std::{path::Path, process::Command};
+
+use super::{Environment, REGION, environment, http, process, process::Server, provided};
+
+/// The account that the emulator says it is.
+const ACCOUNT: &str = "123456789012";
+
+/// An emulated AWS account that runs the real function binaries.
+///
+/// It is lenient where AWS is strict: put [`DynamoDbLocal`](super::DynamoDbLocal) and [`Versitygw`](super::Versitygw)
+/// beside it. It runs functions as its own children, gives them its own environment too, and knows neither layers nor
+/// limits of memory or payload.
+#[derive(Debug)]
+pub struct Ministack {
+    server: Server,
+}
+
+impl Ministack {
+    /// The number of the account.
+    pub const ACCOUNT: &str = ACCOUNT;
+
+    /// Starts an empty account whose functions talk to it directly.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts an empty account with more variables.
+    ///
+    /// | variable | effect |
+    /// |---|---|
+    /// | `AUTH=true` | signatures and policies are enforced; `test`/`test` is the account's root |
+    /// | `LAMBDA_ACCOUNT_CONCURRENCY` | functions that may run at one time |
+    /// | `LAMBDA_ASYNC_RETRY_BASE_SECONDS` | pause before a failed event is tried again |
+    /// | `AWS_ENDPOINT_URL` | where functions find their AWS, for a proxy between them and this account |
+    /// | any other, such as `LAMBDALOAD_K6` | is in the environment of every function |
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        let server = Server::start("ministack", |port, folder| command(port, folder, variables), ready);
+        Self { server }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        self.server.url()
+    }
+
+    /// What a client needs to use this account as its root.
+    pub fn environment(&self) -> Environment {
+        environment("AWS_ENDPOINT_URL", &self.endpoint())
+    }
+
+    /// Its process; functions are its children.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// The end of its log, which has what functions wrote.
+    pub fn said(&self) -> String {
+        self.server.said()
+    }
+}
+
+/// With an environment built from nothing, because every function inherits it.
+fn command(port: u16, folder: &Path, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(provided("LAMBDALOAD_MINISTACK"));
+    command
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", folder)
+        .env("TMPDIR", folder)
+        .env("STATE_DIR", folder.join("state"))
+        .env("S3_DATA_DIR", folder.join("s3"))
+        .env("BIND_HOST", "127.0.0.1")
+        .env("GATEWAY_PORT", port.to_string())
+        .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
+        .env("MINISTACK_REGION", REGION)
+        .env("AWS_DEFAULT_REGION", REGION)
+        // Without it, functions are given no endpoint.
+        .env("AWS_ENDPOINT_URL", process::url(port))
+        // It would listen on a port that is always the same.
+        .env("IOT_MTLS_ENABLED", "0")
+        .envs(variables.iter().copied())
+        .current_dir(folder);
+    command
+}
+
+fn ready(port: u16) -> Result<(), String> {
+    let (status, body) = http("GET", &format!("{}/_ministack/health", process::url(port)), &[], "")
+        .map_err(|error| error.to_string())?;
+    if status == 200 { Ok(()) } else { Err(format!("its health is {status}: {body}")) }
+}

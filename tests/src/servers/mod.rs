@@ -1,0 +1,73 @@
+//! The servers that stand for an AWS account in tests.
+//!
+//! Each is a real program on a free port, in a folder of its own, and is gone with everything it started when its value
+//! is dropped, or when the test's process ends in whatever way. `cargo xtask servers` provides the programs and
+//! `cargo xtask test` names them in variables.
+//!
+//! All take the same [credentials](ACCESS_KEY) and the same [`REGION`], and each `environment()` sets its own endpoint
+//! variable. So environments may be combined: put those of a strict server behind those of [`Ministack`].
+
+mod dynamodb_local;
+mod microburst;
+mod ministack;
+mod process;
+mod toxiproxy;
+mod versitygw;
+
+use std::path::PathBuf;
+
+pub use dynamodb_local::DynamoDbLocal;
+pub use microburst::Microburst;
+pub use ministack::Ministack;
+pub use toxiproxy::{Proxy, Toxiproxy};
+pub use versitygw::Versitygw;
+
+/// The access key that every server accepts.
+pub const ACCESS_KEY: &str = "test";
+/// The secret access key to [`ACCESS_KEY`].
+pub const SECRET_KEY: &str = "test";
+/// Where the servers say they are.
+pub const REGION: &str = "eu-central-1";
+
+/// Variables for a client of one of these servers.
+pub type Environment = Vec<(String, String)>;
+
+/// What an SDK needs to talk to `endpoint`, which is named by `variable`, and to nobody else.
+fn environment(variable: &str, endpoint: &str) -> Environment {
+    let pairs = [
+        (variable, endpoint),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+        // A key that is missed by mistake is an error at once, not after a search on the network.
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The program or folder that `variable` names.
+///
+/// # Panics
+/// Without it: these tests need the real thing.
+fn provided(variable: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => path.into(),
+        None => panic!("{variable} is not set: `cargo xtask servers` provides it, and `cargo xtask test` sets it"),
+    }
+}
+
+/// One plain HTTP request: the status and the body. An error only if there was no answer.
+fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Result<(u16, String), ureq::Error> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(std::time::Duration::from_secs(30)))
+        .build()
+        .into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut response = agent.run(request.body(body)?)?;
+    Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+}
