@@ -10,6 +10,8 @@ use crate::{ids::RunId, plan::Plan};
 pub enum LaunchRequest {
     /// Start a run whose archive is in the store. Asking again changes nothing.
     Start {
+        /// Which lambdaload asks.
+        version: String,
         /// Its id.
         run: RunId,
         /// What was decided.

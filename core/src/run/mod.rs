@@ -17,12 +17,12 @@ mod timely;
 pub mod watch;
 pub mod work;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     ids::RunId,
     lifecycle::{Illegal, RunEvent},
-    ports::{Clock, Fleet, Ledger, LedgerError, ObjectStore},
+    ports::{Clock, Fleet, Functions, Ledger, LedgerError, ObjectStore, SlotBook},
     records::RunRecord,
 };
 
@@ -43,6 +43,29 @@ pub struct WatchPorts {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<dyn ObjectStore>,
     pub ledger: Arc<dyn Ledger>,
+}
+
+/// The ports of the functions of a deployment: launcher, aggregator and reaper.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each field is the port of that name")]
+pub struct AccountPorts {
+    pub clock: Arc<dyn Clock>,
+    pub store: Arc<dyn ObjectStore>,
+    pub ledger: Arc<dyn Ledger>,
+    pub fleet: Arc<dyn Fleet>,
+    pub slots: Arc<dyn SlotBook>,
+    pub functions: Arc<dyn Functions>,
+}
+
+/// What holds for all runs of a deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// Workers at one time, in all runs.
+    pub capacity: u32,
+    /// How long one worker may live.
+    pub worker_life: Duration,
+    /// Which lambdaload its functions are.
+    pub version: String,
 }
 
 /// Why a run's record could not be changed.
