@@ -53,13 +53,17 @@ impl MissingPermission {
         if self.is_forbidden() {
             return format!("{reason}. What forbids it must be changed; no further permission helps");
         }
-        let place = match &self.reason {
+        format!("{reason}. Add to {}: {}", self.policy(), self.statement())
+    }
+
+    /// Which policy lacks the [statement](Self::statement), in words.
+    pub fn policy(&self) -> &'static str {
+        match &self.reason {
             Some(reason) if reason.contains("permissions boundary") => "its permissions boundary",
             Some(reason) if reason.contains("service control policy") => "the organisation's service control policy",
             Some(reason) if reason.contains("VPC endpoint policy") => "the policy of the VPC endpoint",
             _ => "its policy",
-        };
-        format!("{reason}. Add to {place}: {}", self.statement())
+        }
     }
 }
 
@@ -193,6 +197,20 @@ impl Subject {
         }
         words
     }
+}
+
+/// The error of a call that is behind no port.
+#[cfg(feature = "aws-operator")]
+pub(super) fn call_error<E>(
+    operation: &'static str,
+    subject: &Subject,
+    action: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> lambdaload_core::ports::CallError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    lambdaload_core::ports::CallError { operation, cause: subject.cause(action, error) }
 }
 
 /// An error and what has caused it, each once.

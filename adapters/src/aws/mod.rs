@@ -3,6 +3,8 @@
 //! Everything is made from one [`Config`], which reads the SDK's standard settings: profiles, single sign-on, roles, region,
 //! and endpoints (`AWS_ENDPOINT_URL`, also by service).
 
+#[cfg(feature = "aws-operator")]
+mod account;
 mod config;
 mod error;
 mod fleet;
@@ -10,17 +12,27 @@ mod functions;
 mod invoke;
 mod ledger;
 mod pause;
+#[cfg(feature = "aws-operator")]
+mod remains;
 mod secrets;
 mod slots;
+#[cfg(feature = "aws-operator")]
+mod stack;
 mod store;
 mod table;
 mod verdicts;
 
+#[cfg(feature = "aws-operator")]
+pub use account::{Account, Concurrency, Identity};
 pub use config::{Choice, Config, ConfigError};
 pub use error::{MissingPermission, Subject, missing_permission};
 pub use fleet::LambdaFleet;
 pub use functions::{AwsFunctions, Calls, FunctionNames};
 pub use ledger::{DynamoLedger, Retention};
+#[cfg(feature = "aws-operator")]
+pub use remains::{Places, Remain, Remains};
 pub use secrets::{RunSecrets, SecretsError};
 pub use slots::DynamoSlots;
+#[cfg(feature = "aws-operator")]
+pub use stack::{DeletionError, Found, Stack, StackError, Stacks};
 pub use store::S3Store;
