@@ -9,7 +9,12 @@ use clap_complete::Shell;
 use lambdaload_core::plan::{SummaryMode, Workers};
 use serde::Deserialize;
 
-use crate::{exit, k6_options::K6Flags, platform_args::PlatformArgs, settings::parse_workers};
+use crate::{
+    exit,
+    k6_options::K6Flags,
+    platform_args::{PlatformArgs, PlatformName},
+    settings::parse_workers,
+};
 
 /// Runs a k6 script on many workers and ends in the one verdict that a single giant k6 would have given.
 #[derive(Debug, Parser)]
@@ -24,17 +29,39 @@ pub(crate) struct CommandLine {
 }
 
 /// For all commands.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct CommonArgs {
     /// Folder of lambdaload's own files: ledger, objects, reports [env: LAMBDALOAD_DIR] [default: .lambdaload]
     #[arg(long, global = true, value_name = "FOLDER", display_order = 100)]
     pub(crate) dir: Option<PathBuf>,
+    /// Where runs are: of what deployment, if it is one.
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// No talk but errors
     #[arg(short, long, global = true, display_order = 101)]
     pub(crate) quiet: bool,
     /// No colours [env: NO_COLOR]
     #[arg(long, global = true, display_order = 102)]
     pub(crate) no_color: bool,
+}
+
+/// Which deployment.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PlaceArgs {
+    /// Where runs are: on this machine, or in the AWS account that a stack of lambdaload was deployed in
+    /// [env: LAMBDALOAD_PLATFORM] [default: lambda if a stack is named, else local]
+    #[arg(long, global = true, value_name = "PLATFORM", display_order = 97)]
+    pub(crate) platform: Option<PlatformName>,
+    /// Name of the CloudFormation stack that lambdaload was deployed as; naming one implies --platform lambda
+    /// [env: LAMBDALOAD_STACK] [default: lambdaload]
+    #[arg(long, global = true, value_name = "NAME", display_order = 98)]
+    pub(crate) stack: Option<String>,
+    /// AWS Region of the stack [env: AWS_REGION] [default: the profile's]
+    #[arg(long, global = true, value_name = "REGION", display_order = 99)]
+    pub(crate) region: Option<String>,
+    /// Profile of ~/.aws/config whose credentials are used [env: AWS_PROFILE]
+    #[arg(long, global = true, value_name = "NAME", display_order = 99)]
+    pub(crate) profile: Option<String>,
 }
 
 /// What to do.
@@ -71,7 +98,27 @@ pub(crate) enum Command {
         #[arg(short = 'u', long, value_name = "N")]
         vus: u64,
     },
-    /// Checks whether this machine can run tests, and says what to do where it can't
+    /// Shows what k6 and the script said in the workers of a run
+    Logs {
+        /// Id of the run, or its first letters
+        run: String,
+        /// Of one worker only, from 1 as the verdict counts them [default: all, each line with its worker]
+        #[arg(long, value_name = "N")]
+        worker: Option<u32>,
+        /// Goes on with what comes until the run has its verdict
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Deletes the deployment; records and reports of runs are kept unless --all says otherwise
+    Destroy {
+        /// Deletes the bucket, the table and all runs in them too
+        #[arg(long)]
+        all: bool,
+        /// Deletes without asking
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Checks whether tests can run here, or with --platform lambda in the account, and says what to do where they can't
     Doctor {
         /// The k6 to use [env: LAMBDALOAD_K6]
         #[arg(long, value_name = "PATH")]
@@ -187,6 +234,15 @@ pub(crate) enum RunsCommand {
     },
     /// Shows one run
     Get(RunArgs),
+    /// Writes a run's files: report.html, summary.json, verdict.json, timeline.json, what handleSummary() returned, and
+    /// the workers' logs
+    Download {
+        /// Id of the run, or its first letters
+        run: String,
+        /// Folder for them [default: runs/ID in --dir]
+        #[arg(long, value_name = "FOLDER")]
+        out_dir: Option<PathBuf>,
+    },
     /// Shows the latest run
     Latest {
         /// How it is shown.

@@ -1,5 +1,7 @@
 //! What people see when a command cannot do what it was asked: sorted here, at the edge, and written in one form.
 
+mod aws;
+
 use std::{error::Error, fmt::Write as _, io, path::Path};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -58,7 +60,12 @@ impl Failure {
     }
 
     /// An error of another layer: its first line is the headline, all others and its sources are details.
+    ///
+    /// What somebody is not allowed in an account is told in a form of its own, whatever it was needed for.
     pub(crate) fn from_error(exit: i32, error: &(dyn Error + 'static)) -> Self {
+        if let Some(failure) = Self::of_missing_permission(error) {
+            return failure;
+        }
         let text = error.to_string();
         let mut lines = text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty());
         let mut failure = Self { exit, ..Self::not_valid(lines.next().unwrap_or_default()) };
@@ -183,7 +190,9 @@ impl From<WatchError> for Failure {
     fn from(error: WatchError) -> Self {
         match error {
             WatchError::Ledger(error) => error.into(),
-            silent @ WatchError::AggregatorSilent { .. } => Self::from_error(exit::INFRASTRUCTURE, &silent),
+            other @ (WatchError::AggregatorSilent { .. } | WatchError::Unended { .. }) => {
+                Self::from_error(exit::INFRASTRUCTURE, &other)
+            }
         }
     }
 }

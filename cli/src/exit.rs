@@ -13,7 +13,7 @@ pub(crate) const OK: i32 = code::OK;
 pub(crate) const USAGE: i32 = 2;
 /// The measurement cannot be believed.
 pub(crate) const VERDICT_INVALID: i32 = judge::INVALID;
-/// What a run needs is missing or broke: k6, the folder, the ledger, a worker's start. k6 uses it for a failed cloud
+/// What a run needs is missing or broke: k6, the folder, the ledger, the AWS account, a worker's start. k6 uses it for a failed cloud
 /// run.
 pub(crate) const INFRASTRUCTURE: i32 = 97;
 /// What was asked for is not valid; nothing was started.
@@ -34,7 +34,7 @@ pub(crate) const TABLE: [Meaning; 15] = [
     Meaning { code: OK, words: "passed, or the script has no thresholds" },
     Meaning { code: USAGE, words: "the command line cannot be read" },
     Meaning { code: VERDICT_INVALID, words: "invalid: the measurement is not complete and cannot be believed" },
-    Meaning { code: INFRASTRUCTURE, words: "k6, a worker, the folder or the ledger failed" },
+    Meaning { code: INFRASTRUCTURE, words: "k6, a worker, the folder, the ledger or the AWS account failed" },
     Meaning { code: code::THRESHOLDS_FAILED, words: "a threshold was crossed" },
     Meaning { code: code::SETUP_TIMEOUT, words: "setup() took too long" },
     Meaning { code: code::TEARDOWN_TIMEOUT, words: "teardown() took too long" },

@@ -1,4 +1,4 @@
-//! Flags that say where workers run, and what that may take.
+//! Flags that say what a run on a platform may take.
 
 #![expect(clippy::doc_markdown, reason = "the descriptions here are what --help prints")]
 
@@ -8,14 +8,14 @@ use clap::{Args, ValueEnum};
 use lambdaload_core::{k6::options::go_duration, plan::words};
 use serde::Deserialize;
 
-/// Where workers run, and what that may take.
+/// What a run may take where its workers run.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Where workers run")]
 pub(crate) struct PlatformArgs {
-    /// Where workers run: processes on this machine, or Lambda invocations of a stack in your AWS account
-    /// [env: LAMBDALOAD_PLATFORM] [default: local]
-    #[arg(long, value_name = "PLATFORM")]
-    pub(crate) platform: Option<PlatformName>,
+    /// On lambda: prints the run's id as JSON and leaves as soon as the run has been started or queued; `lambdaload watch ID`
+    /// shows it and exits with its verdict
+    #[arg(long)]
+    pub(crate) detach: bool,
     /// VUs that a worker may carry, in place of what its memory and file descriptors are thought to be good for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) vus_per_worker: Option<u64>,

@@ -409,6 +409,11 @@ pub mod keys {
         format!("runs/{run}/workers/{}/{}-closing.json", worker.number(), attempt.0)
     }
 
+    /// What k6 and the script said in a worker, replaced as it grows.
+    pub fn log(run: &RunId, worker: WorkerIndex, attempt: Attempt) -> String {
+        format!("runs/{run}/workers/{}/{}.log", worker.number(), attempt.0)
+    }
+
     /// The live state, replaced each second.
     pub fn live(run: &RunId) -> String {
         format!("runs/{run}/live.json")

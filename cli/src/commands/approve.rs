@@ -39,10 +39,32 @@ pub(super) async fn approve(
     let Some(estimate) = plan.cost.as_ref().filter(|estimate| is_worth_asking(estimate, settings)) else {
         return Ok(());
     };
-    if !printer.can_ask() {
-        return Ok(());
+    let question = format!("This run is expected to cost {}. Start it?", cost::dollars(estimate.total));
+    match confirm(&question, printer, signals).await {
+        Answer::Yes | Answer::Nobody => Ok(()),
+        Answer::No => Err(Failure::stopped("not started, as you said")
+            .hint("--yes starts without asking, and --max-cost DOLLARS what is expected to cost no more")),
+        Answer::Signal => Err(Failure::stopped("stopped before the run began; nothing was started")),
     }
-    printer.ask(&format!("This run is expected to cost {}. Start it? [y/N] ", cost::dollars(estimate.total)));
+}
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No,
+    /// Ctrl-C.
+    Signal,
+    /// There is no terminal to ask at.
+    Nobody,
+}
+
+/// Asks a person whether something may be done.
+pub(super) async fn confirm(question: &str, printer: &Printer, signals: &mut Signals) -> Answer {
+    if !printer.can_ask() {
+        return Answer::Nobody;
+    }
+    printer.ask(&format!("{question} [y/N] "));
     let (sender, answer) = oneshot::channel();
     // A thread of its own: nobody waits for it if nobody answers.
     thread::spawn(move || {
@@ -52,12 +74,8 @@ pub(super) async fn approve(
         let _ = sender.send(read.is_ok() && is_yes(&line));
     });
     tokio::select! {
-        answer = answer => match answer {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(Failure::stopped("not started, as you said")
-                .hint("--yes starts without asking, and --max-cost DOLLARS what is expected to cost no more")),
-        },
-        () = signals.next() => Err(Failure::stopped("stopped before the run began; nothing was started")),
+        answer = answer => if answer == Ok(true) { Answer::Yes } else { Answer::No },
+        () = signals.next() => Answer::Signal,
     }
 }
 

@@ -27,7 +27,10 @@ mod tests {
     fn what_is_hidden_is_not_offered() {
         let command = for_people(&CommandLine::command());
         let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
-        assert_eq!(names, ["run", "plan", "runs", "watch", "stop", "scale", "doctor", "completions"]);
+        assert_eq!(
+            names,
+            ["run", "plan", "runs", "watch", "stop", "scale", "logs", "destroy", "doctor", "completions"]
+        );
         assert!(command.get_arguments().any(|argument| argument.get_id() == "quiet"));
     }
 }

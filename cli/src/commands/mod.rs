@@ -2,7 +2,11 @@
 
 mod approve;
 mod completions;
+mod destroy;
 mod doctor;
+mod download;
+mod logs;
+mod look_on;
 mod plan;
 mod prepare;
 mod present;
@@ -15,11 +19,13 @@ mod worker;
 
 use std::path::Path;
 
+use self::destroy::Extent;
 use crate::{
     args::{Command, CommandLine},
     error::Failure,
     printer::Printer,
-    settings::{FileSettings, Sources, environment::Environment},
+    settings::{FileSettings, PlaceSettings, Sources, environment::Environment},
+    wiring::Place,
 };
 
 /// Does what the command line says and returns the exit code.
@@ -28,16 +34,20 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
     let reads_file = !matches!(line.command, Command::Completions { .. } | Command::Worker(_));
     let file = if reads_file { FileSettings::read(Path::new("."))? } else { FileSettings::default() };
     let sources = Sources { environment, file };
-    let dir = sources.dir(&line.common);
+    // Who wants to know no place is not told that it was named wrongly.
+    let place = sources.place(&line.common);
+    let open = async |place: Result<PlaceSettings, Failure>| Place::open(&place?, printer).await;
     match line.command {
-        Command::Run(args) => run::run(sources.test(*args)?, &dir, printer).await,
-        Command::Plan(args) => plan::plan(sources.test(*args)?, printer).await,
-        Command::Runs { which } => runs::runs(which, &sources, &dir, printer).await,
-        Command::Watch(args) => watch::watch(&args.run, &args.show, &sources, &dir, printer).await,
-        Command::Stop { run, now } => stop::stop(&run, now, &dir, printer).await,
-        Command::Scale { run, vus } => scale::scale(&run, vus, &dir, printer).await,
-        Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &dir, printer).await,
+        Command::Run(args) => Box::pin(run::run(sources.test(*args)?, &place?, printer)).await,
+        Command::Plan(args) => plan::plan(sources.test(*args)?, &place?, printer).await,
+        Command::Runs { which } => runs::runs(which, &sources, &open(place).await?, printer).await,
+        Command::Watch(args) => watch::watch(&args.run, &args.show, &sources, &open(place).await?, printer).await,
+        Command::Stop { run, now } => stop::stop(&run, now, &open(place).await?, printer).await,
+        Command::Scale { run, vus } => scale::scale(&run, vus, &open(place).await?, printer).await,
+        Command::Logs { run, worker, follow } => logs::logs(&run, worker, follow, &open(place).await?, printer).await,
+        Command::Destroy { all, yes } => destroy::destroy(&place?, Extent { all, yes }, printer).await,
+        Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &place?, printer).await,
         Command::Completions { shell } => completions::completions(shell, printer),
-        Command::Worker(args) => worker::worker(args, &dir, printer).await,
+        Command::Worker(args) => worker::worker(args, &sources.dir(&line.common), printer).await,
     }
 }

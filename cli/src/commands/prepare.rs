@@ -11,18 +11,18 @@ use std::{
 use lambdaload_adapters::k6::{K6, Level, Listener, find};
 use lambdaload_core::{
     k6::version::secret_file,
-    plan::{Host, Request},
+    plan::{Host, Request, account_room},
     ports::LoadGenerator as _,
     run::prepare::{self, Given, Prepared, Source},
 };
 
 use crate::{
     error::Failure,
-    machine,
-    platform_args::PlatformName,
+    exit,
     printer::{Printer, harmless},
-    settings::{DEFAULT_SCRIPT, FILE_NAME, TestSettings},
+    settings::{DEFAULT_SCRIPT, FILE_NAME, StackSettings, TestSettings},
     similar,
+    wiring::Deployment,
 };
 
 /// A test that could be started.
@@ -36,9 +36,9 @@ pub(super) struct Ready {
 }
 
 /// Finds k6, lets it validate the test, and plans. Starts nothing.
-pub(super) async fn prepare(settings: &TestSettings, printer: &Printer) -> Result<Ready, Failure> {
+/// `host` is what its workers will run on.
+pub(super) async fn prepare(settings: &TestSettings, host: Host, printer: &Printer) -> Result<Ready, Failure> {
     let source = source(settings)?;
-    let host = host(settings)?;
     let found = find::find(settings.k6.as_deref())?;
     let generator = K6::new(&found.path).with_listener(listener(printer));
     if let Err(error) = generator.version().await {
@@ -56,6 +56,31 @@ pub(super) async fn prepare(settings: &TestSettings, printer: &Printer) -> Resul
     let prepared = prepare::prepare(&generator, source, request(settings), host).await;
     let prepared = prepared.map_err(|error| Failure::not_prepared(&error, &settings.script))?;
     Ok(Ready { prepared, k6: found.path, generator })
+}
+
+/// A test that could be started in a deployment.
+pub(super) struct ReadyThere {
+    /// The deployment, of this version.
+    pub(super) deployment: Deployment,
+    /// Plan and archive.
+    pub(super) ready: Ready,
+    /// Whether the account has room for its workers, in words.
+    pub(super) room: Result<String, Failure>,
+}
+
+/// The same for a deployment.
+pub(super) async fn prepare_there(
+    settings: &TestSettings,
+    stack: &StackSettings,
+    printer: &Printer,
+) -> Result<ReadyThere, Failure> {
+    let deployment = Deployment::find(stack).await?;
+    deployment.check_version()?;
+    let ready = prepare(settings, deployment.for_plan()?.into(), printer).await?;
+    let account = deployment.account().await?;
+    let room = account_room(ready.prepared.plan.workers, &account, settings.platform.reserve_concurrency);
+    let room = room.map_err(|error| Failure::from_error(exit::INFRASTRUCTURE, &error));
+    Ok(ReadyThere { deployment, ready, room })
 }
 
 /// Lets people read what the script says in its init code, and warnings of k6: once each, though k6 runs the init code
@@ -88,14 +113,6 @@ fn request(settings: &TestSettings) -> Request {
         queue: settings.platform.queue_timeout,
         assumed: settings.platform.assumed,
         prices: settings.platform.prices.clone(),
-    }
-}
-
-/// What the workers would run on.
-fn host(settings: &TestSettings) -> Result<Host, Failure> {
-    match settings.platform.name {
-        PlatformName::Local => Ok(machine::machine().into()),
-        PlatformName::Lambda => Err(Failure::not_valid("--platform lambda: no stack can be looked for yet")),
     }
 }
 

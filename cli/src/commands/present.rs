@@ -106,6 +106,11 @@ pub(super) fn keep_returned(handled: &Handled, folder: &Path, printer: &Printer)
     if let Some(text) = handled.talk() {
         printer.scripts_talk(text);
     }
+    keep_files(handled, folder, printer);
+}
+
+/// Writes the files that the script's `handleSummary()` returned.
+pub(super) fn keep_files(handled: &Handled, folder: &Path, printer: &Printer) {
     let mut written = Vec::new();
     for file in handled.files() {
         match returned::write(folder, file) {

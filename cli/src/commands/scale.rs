@@ -1,14 +1,12 @@
 //! `lambdaload scale`
 
-use std::path::Path;
-
 use lambdaload_core::{plan::plural, run::scale};
 
-use crate::{error::Failure, exit, printer::Printer, run_ids, wiring};
+use crate::{error::Failure, exit, printer::Printer, run_ids, wiring::Place};
 
 /// Changes the VUs of a run, and waits until all workers have followed.
-pub(super) async fn scale(run: &str, vus: u64, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
-    let ports = wiring::watch_ports(dir).await?;
+pub(super) async fn scale(run: &str, vus: u64, place: &Place, printer: &Printer) -> Result<i32, Failure> {
+    let ports = place.watch_ports().await?;
     let id = run_ids::find(&*ports.ledger, run).await?;
     let record = scale::scale(&ports, &id, vus).await?;
     let scenario = record.plan.controlled().map(|scenario| scenario.name.as_str()).unwrap_or_default();

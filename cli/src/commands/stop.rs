@@ -1,29 +1,18 @@
 //! `lambdaload stop`
 
-use std::path::Path;
-
-use lambdaload_core::{
-    lifecycle::{Abort, AbortCause},
-    run::{UpdateError, abort::abort},
-};
-
-use crate::{error::Failure, exit, printer::Printer, run_ids, wiring};
+use super::look_on::{Told, tell_to_stop};
+use crate::{error::Failure, exit, printer::Printer, run_ids, wiring::Place};
 
 /// Asks a run to stop; it ends with its own verdict, where it was started.
-pub(super) async fn stop(run: &str, now: bool, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
-    let ports = wiring::watch_ports(dir).await?;
+pub(super) async fn stop(run: &str, now: bool, place: &Place, printer: &Printer) -> Result<i32, Failure> {
+    let ports = place.watch_ports().await?;
     let id = run_ids::find(&*ports.ledger, run).await?;
-    let message = "stopped by `lambdaload stop`".to_owned();
-    match abort(&*ports.ledger, &id, Abort { cause: AbortCause::User, message, at_once: now }).await {
-        Ok(record) => {
-            printer.talk(&format!(
-                "run {id} of {} was told to stop; what was measured is kept and judged",
-                record.plan.name
-            ));
-            printer.talk(&format!("`lambdaload watch {id}` shows how it ends"));
+    match tell_to_stop(place, &ports, &id, "stopped by `lambdaload stop`".to_owned(), now).await? {
+        Told::Stopping { name } => {
+            printer.talk(&format!("run {id} of {name} was told to stop; what was measured is kept and judged"));
+            printer.talk(&format!("`{}` shows how it ends", place.command("watch", &id)));
         }
-        Err(UpdateError::Illegal(_)) => printer.talk(&format!("run {id} has ended already")),
-        Err(error) => return Err(error.into()),
+        Told::Over => printer.talk(&format!("run {id} has ended already")),
     }
     Ok(exit::OK)
 }

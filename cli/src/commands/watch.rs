@@ -1,18 +1,14 @@
 //! `lambdaload watch`
 
-use std::path::Path;
+use lambdaload_core::{run::summarize::summarized, summary::Handled};
 
-use lambdaload_core::{
-    live::LiveState,
-    run::{summarize::summarized, watch},
-    summary::Handled,
+use super::{
+    look_on::{CtrlC, look_on},
+    present,
 };
-use tokio::sync::mpsc;
-
-use super::present;
 use crate::{
-    args::ShowArgs, error::Failure, live::LiveView, printer::Printer, run_ids, settings::Sources, signals::Signals,
-    wiring,
+    args::ShowArgs, error::Failure, outputs::REPORT, printer::Printer, run_ids, settings::Sources, signals::Signals,
+    wiring::Place,
 };
 
 /// Shows a run until it has its verdict; the exit code is that one's.
@@ -20,33 +16,23 @@ pub(super) async fn watch(
     run: &str,
     show: &ShowArgs,
     sources: &Sources,
-    dir: &Path,
+    place: &Place,
     printer: &Printer,
 ) -> Result<i32, Failure> {
     let form = sources.form(&show.form)?;
     let mut signals = Signals::listen()?;
-    let ports = wiring::watch_ports(dir).await?;
+    let ports = place.watch_ports().await?;
     let id = run_ids::find(&*ports.ledger, run).await?;
-    let (sender, mut states) = mpsc::unbounded_channel();
-    let mut on_live = move |state: &LiveState| drop(sender.send(state.clone()));
-    let mut watched = Box::pin(watch::watch(&ports, &id, &mut on_live));
-    let mut view = LiveView::new(printer);
-    let verdict = loop {
-        tokio::select! {
-            verdict = &mut watched => break verdict,
-            Some(state) = states.recv() => view.update(state),
-            () = signals.next() => {
-                view.end();
-                return Err(Failure::stopped("stopped watching; the run goes on")
-                    .hint(format!("`lambdaload stop {id}` stops the run")));
-            }
-        }
-    };
-    view.end();
-    let verdict = verdict?;
+    // Whether there is such a run, and whether we may read it, is said at once.
+    ports.ledger.run(&id).await?;
+    let verdict = look_on(place, &ports, &id, CtrlC::Leaves, printer, &mut signals).await?;
     let mode = show.summary_mode.unwrap_or(verdict.summary.mode);
     // Whoever conducts the run calls it just now; its text may not be there yet.
     let handled = summarized(&*ports.store, &id).await.unwrap_or(Handled::Nothing);
-    present::show(&verdict, form, mode, &present::folder_of_run(dir, &id), &handled, printer)?;
+    let folder = present::folder_of_run(place.dir(), &id);
+    present::show(&verdict, form, mode, &folder, &handled, printer)?;
+    if place.deployment().is_some() && !folder.join(REPORT).is_file() {
+        printer.talk(&format!("`{}` writes its report and all else here", place.command("runs download", &id)));
+    }
     Ok(verdict.exit_code)
 }

@@ -8,6 +8,8 @@ pub(crate) const K6: &str = "LAMBDALOAD_K6";
 pub(crate) const DIR: &str = "LAMBDALOAD_DIR";
 /// Where workers run.
 pub(crate) const PLATFORM: &str = "LAMBDALOAD_PLATFORM";
+/// The name of the deployment's stack.
+pub(crate) const STACK: &str = "LAMBDALOAD_STACK";
 /// What a run may be expected to cost.
 pub(crate) const MAX_COST: &str = "LAMBDALOAD_MAX_COST";
 /// How many workers.

@@ -70,6 +70,12 @@ pub(crate) struct FileSettings {
     pub(crate) output: Option<Form>,
     /// See `--platform`.
     pub(crate) platform: Option<PlatformName>,
+    /// See `--stack`.
+    pub(crate) stack: Option<String>,
+    /// See `--region`.
+    pub(crate) region: Option<String>,
+    /// See `--profile`.
+    pub(crate) profile: Option<String>,
     /// See `--vus-per-worker`.
     pub(crate) vus_per_worker: Option<NonZeroU64>,
     /// See `--queue-timeout`.
@@ -253,6 +259,9 @@ mod tests {
             "env-file",
             "secrets",
             "platform",
+            "stack",
+            "region",
+            "profile",
             "vus-per-worker",
             "queue-timeout",
             "reserve-concurrency",

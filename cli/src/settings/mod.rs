@@ -7,6 +7,7 @@ mod env_file;
 pub(crate) mod environment;
 mod file;
 mod pairs;
+mod place;
 mod platform;
 mod secrets;
 
@@ -20,6 +21,7 @@ use lambdaload_core::{
 
 use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
+pub(crate) use self::place::{PlaceSettings, StackSettings};
 pub(crate) use self::platform::PlatformSettings;
 use crate::{
     args::{CommonArgs, Form, FormArgs, TestArgs, TimeUnitName},
@@ -244,10 +246,7 @@ mod tests {
         let settings = Sources::default().test(TestArgs::default()).expect("resolves");
         assert_eq!((settings.script, settings.script_was_named), (PathBuf::from("script.js"), false));
         assert_eq!((settings.workers, settings.form, settings.env.len()), (Workers::Auto, Form::Human, 0));
-        assert_eq!(
-            Sources::default().dir(&CommonArgs { dir: None, quiet: false, no_color: false }),
-            PathBuf::from(".lambdaload")
-        );
+        assert_eq!(Sources::default().dir(&CommonArgs::default()), PathBuf::from(".lambdaload"));
     }
 
     #[test]
@@ -291,7 +290,7 @@ mod tests {
         );
         assert_eq!(settings.note.as_deref(), Some("of flag"));
         assert_eq!(settings.env[0].1, "of flag");
-        let common = CommonArgs { dir: Some("flag".into()), quiet: false, no_color: false };
+        let common = CommonArgs { dir: Some("flag".into()), ..CommonArgs::default() };
         assert_eq!(sources(&[("LAMBDALOAD_DIR", "of environment")]).dir(&common), PathBuf::from("flag"));
     }
 

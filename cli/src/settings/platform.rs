@@ -2,13 +2,12 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use clap::ValueEnum as _;
 use lambdaload_core::cost::{Assumptions, Prices};
 
 use super::{Sources, environment, not_valid_variable};
 use crate::{
     error::Failure,
-    platform_args::{PlatformArgs, PlatformName, parse_dollars},
+    platform_args::{PlatformArgs, parse_dollars},
 };
 
 /// How long a run waits for room.
@@ -20,8 +19,8 @@ const RESERVE: u32 = 100;
 /// Where workers run, and what that may take.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlatformSettings {
-    /// Where.
-    pub(crate) name: PlatformName,
+    /// Whether the command leaves as soon as the run has been started.
+    pub(crate) detach: bool,
     /// VUs that a worker may carry; none is what is thought of it.
     pub(crate) vus_per_worker: Option<u64>,
     /// How long a run may wait for room.
@@ -42,19 +41,13 @@ impl Sources {
     /// Where workers run, and what that may take.
     pub(super) fn platform(&mut self, args: &PlatformArgs) -> Result<PlatformSettings, Failure> {
         let of_environment = || {
-            let text = self.environment.get(environment::PLATFORM)?;
-            let expected = |_| not_valid_variable(environment::PLATFORM, text, "expected local or lambda");
-            Some(PlatformName::from_str(text, false).map_err(expected))
-        };
-        let name = args.platform.map(Ok).or_else(of_environment).transpose()?;
-        let of_environment = || {
             let text = self.environment.get(environment::MAX_COST)?;
             Some(parse_dollars(text).map_err(|expected| not_valid_variable(environment::MAX_COST, text, expected)))
         };
         let max_cost = args.max_cost.map(Ok).or_else(of_environment).transpose()?;
         let (file, usual) = (&mut self.file, Assumptions::default());
         Ok(PlatformSettings {
-            name: name.or(file.platform).unwrap_or_default(),
+            detach: args.detach,
             vus_per_worker: args.vus_per_worker.or(file.vus_per_worker.map(NonZeroU64::get)),
             queue_timeout: args.queue_timeout.or(file.queue_timeout).unwrap_or(QUEUE_TIMEOUT),
             reserve_concurrency: args.reserve_concurrency.or(file.reserve_concurrency).unwrap_or(RESERVE),
@@ -89,7 +82,7 @@ mod tests {
     #[test]
     fn runs_are_local_and_wait_ten_minutes_unless_something_else_is_said() {
         let usual = settings(NOTHING, "", PlatformArgs::default()).expect("resolves");
-        assert_eq!((usual.name, usual.max_cost, usual.yes), (PlatformName::Local, None, false));
+        assert_eq!((usual.max_cost, usual.yes), (None, false));
         assert_eq!((usual.queue_timeout, usual.reserve_concurrency), (Duration::from_mins(10), 100));
         assert_eq!((usual.vus_per_worker, usual.assumed, usual.prices), Default::default());
     }
@@ -97,7 +90,7 @@ mod tests {
     #[test]
     fn flags_are_over_the_environment_and_that_over_the_file() {
         let of_file = settings(NOTHING, FILE, PlatformArgs::default()).expect("resolves");
-        assert_eq!((of_file.name, of_file.max_cost, of_file.yes), (PlatformName::Lambda, Some(2.0), true));
+        assert_eq!((of_file.max_cost, of_file.yes), (Some(2.0), true));
         assert_eq!((of_file.queue_timeout, of_file.reserve_concurrency), (Duration::from_secs(90), 5));
         assert_eq!(of_file.vus_per_worker, Some(7));
         assert_eq!(of_file.assumed, Assumptions { requests_per_second: Some(300.0), request_bytes: 1_200 });
@@ -105,22 +98,17 @@ mod tests {
 
         let variables = [("LAMBDALOAD_PLATFORM", "local"), ("LAMBDALOAD_MAX_COST", "$3.5")];
         let of_environment = settings(variables, FILE, PlatformArgs::default()).expect("resolves");
-        assert_eq!((of_environment.name, of_environment.max_cost), (PlatformName::Local, Some(3.5)));
+        assert_eq!(of_environment.max_cost, Some(3.5));
 
-        let args =
-            PlatformArgs { platform: Some(PlatformName::Lambda), max_cost: Some(0.5), ..PlatformArgs::default() };
+        let args = PlatformArgs { max_cost: Some(0.5), ..PlatformArgs::default() };
         let of_flags = settings(variables, FILE, args).expect("resolves");
-        assert_eq!((of_flags.name, of_flags.max_cost), (PlatformName::Lambda, Some(0.5)));
+        assert_eq!(of_flags.max_cost, Some(0.5));
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused_by_name() {
         let refused =
             |variables, file| settings(variables, file, PlatformArgs::default()).expect_err("refused").headline;
-        assert_eq!(
-            refused([("LAMBDALOAD_PLATFORM", "fargate"), ("", "")], ""),
-            "LAMBDALOAD_PLATFORM=fargate in the environment: expected local or lambda"
-        );
         assert_eq!(
             refused([("LAMBDALOAD_MAX_COST", "-1"), ("", "")], ""),
             "LAMBDALOAD_MAX_COST=-1 in the environment: expected dollars, for example 2.50"

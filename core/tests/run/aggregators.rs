@@ -228,7 +228,7 @@ fn who_watches_is_told_when_the_aggregator_is_silent() {
         let aggregator = scene.aggregator();
         scene.at(seconds(6)).await;
         aggregator.task.cancel();
-        let error = watch(&scene.watch_ports(), &scene.id, &mut |_| {}).await.expect_err("nobody aggregates");
+        let error = watch(&scene.watch_ports(), None, &scene.id, &mut |_| {}).await.expect_err("nobody aggregates");
         assert!(matches!(&error, WatchError::AggregatorSilent { silent, .. } if *silent >= seconds(30)), "{error}");
     });
 }

@@ -23,3 +23,4 @@ mod store_faults;
 mod substitutes;
 mod summaries;
 mod usual;
+mod watching;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use lambdaload_core::{
     k6::exit::ProcessExit,
     lifecycle::Phase,
-    live::LiveState,
     ports::{Ledger, keys},
     records::WorkerPhase,
-    run::watch::watch,
+    run::watch::{Sight, watch},
     testing::{
         clock::NOON,
         faulty::{Fault, When},
@@ -202,8 +201,11 @@ fn who_watches_sees_each_live_state_and_then_the_verdict() {
         scene.aggregator_faults.ledger.add("", "", When::Every(5), Fault::Fails);
         scene.aggregator_faults.store.add("get", "live", When::Every(3), Fault::Fails);
         let mut seen = Vec::new();
-        let mut on_live = |state: &LiveState| seen.push(state.at);
-        let verdict = watch(&scene.watch_ports(), &scene.id, &mut on_live).await.expect("a verdict");
+        let mut on_sight = |sight| match sight {
+            Sight::Live(state) => seen.push(state.at),
+            other => panic!("{other:?}"),
+        };
+        let verdict = watch(&scene.watch_ports(), None, &scene.id, &mut on_sight).await.expect("a verdict");
         assert_eq!(Ok(verdict), aggregator.outcome().await);
         assert!(seen.len() > 5 && seen.is_sorted(), "{seen:?}");
     });

@@ -1,4 +1,4 @@
-//! `lambdaload run`
+//! A run whose workers are processes of this machine.
 
 use std::{fs::DirEntry, path::Path, time::Duration};
 
@@ -7,10 +7,7 @@ use lambdaload_core::{
     lifecycle::{Abort, AbortCause},
     live::LiveState,
     plan::plural,
-    ports::LoadGenerator,
-    run::{Ports, UpdateError, WatchPorts, abort::abort, aggregate::aggregate, start::start, summarize::summarize},
-    secrets::Secrets,
-    summary::Handled,
+    run::{Ports, UpdateError, WatchPorts, abort::abort, aggregate::aggregate, start::start},
     verdict::Verdict,
 };
 use tokio::{
@@ -18,14 +15,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{
-    approve::approve,
-    prepare::{Ready, prepare},
-    present,
-};
+use super::{Finish, stopped_early};
 use crate::{
+    commands::{
+        prepare::{Ready, prepare},
+        present,
+    },
     error::Failure,
     live::LiveView,
+    machine,
     outputs::Outputs,
     printer::Printer,
     run_ids,
@@ -40,18 +38,21 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs a test; the exit code is its verdict's.
-pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
-    let mut signals = Signals::listen()?;
+pub(super) async fn run(
+    settings: TestSettings,
+    dir: &Path,
+    printer: &Printer,
+    signals: &mut Signals,
+) -> Result<i32, Failure> {
     let Ready { prepared, k6, generator } = tokio::select! {
-        ready = prepare(&settings, printer) => ready?,
-        () = signals.next() => return Err(Failure::stopped("stopped before the run began; nothing was started")),
+        ready = prepare(&settings, machine::machine().into(), printer) => ready?,
+        () = signals.next() => return Err(stopped_early()),
     };
-    printer.talk(&render(&prepared.plan, None, Detail::Short, printer.talk_paint));
-    approve(&prepared.plan, &settings.platform, printer, &mut signals).await?;
     let id = run_ids::new()?;
     let ports = wiring::ports(dir, &k6, &settings.secrets).await?;
     let folder = settings.out_dir.unwrap_or_else(|| present::folder_of_run(dir, &id));
     let outputs = Outputs::open(&folder, settings.summary_export.as_deref())?;
+    printer.talk(&render(&prepared.plan, None, Detail::Short, printer.talk_paint));
     printer.talk(&format!("run           {id}\n"));
     let machine_readable = prepared.plan.summary.machine_readable;
     if let Err(error) = start(&ports, id.clone(), prepared).await {
@@ -59,34 +60,23 @@ pub(super) async fn run(settings: TestSettings, dir: &Path, printer: &Printer) -
         ports.fleet.kill_all().await;
         return Err(error.into());
     }
-    let verdict = conduct(&ports, &id, printer, &mut signals).await?;
-    let handled = handle_summary(&ports, &generator, &settings.secrets, &verdict, printer, &mut signals).await;
-    present::keep(&verdict, machine_readable, &*ports.store, outputs, printer).await;
-    present::keep_returned(&handled, &folder, printer);
-    if let Err(failure) = present::show(&verdict, settings.form, verdict.summary.mode, &folder, &handled, printer) {
-        printer.warning(&failure);
-    }
+    let verdict = conduct(&ports, &id, printer, signals).await?;
+    let Ports { clock, store, ledger, .. } = ports;
+    let finish = Finish {
+        ports: WatchPorts { clock, store, ledger },
+        generator: &generator,
+        secrets: &settings.secrets,
+        form: settings.form,
+        folder,
+        outputs,
+        machine_readable,
+        printer,
+    };
+    finish.finish(&verdict, signals).await;
     if let Some(logs) = logs(&present::folder_of_run(dir, &id)) {
         printer.talk(&logs);
     }
     Ok(verdict.exit_code)
-}
-
-/// Lets the script's own `handleSummary()` have its say, which a person can cut short.
-async fn handle_summary(
-    ports: &Ports,
-    generator: &dyn LoadGenerator,
-    secrets: &Secrets,
-    verdict: &Verdict,
-    printer: &Printer,
-    signals: &mut Signals,
-) -> Handled {
-    let Ports { clock, store, ledger, .. } = ports.clone();
-    let ports = WatchPorts { clock, store, ledger };
-    tokio::select! {
-        handled = summarize(&ports, generator, secrets, verdict, printer.terminal()) => handled,
-        () = signals.next() => Handled::Failed("stopped by Ctrl-C or a signal".to_owned()),
-    }
 }
 
 /// Where to read what the script and k6 said, if they said something.

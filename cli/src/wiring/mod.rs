@@ -1,5 +1,8 @@
 //! From settings to ports: the only place that knows what stands behind them.
 
+mod aws;
+mod place;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -20,6 +23,10 @@ use lambdaload_core::{
 };
 use ulid::Ulid;
 
+pub(crate) use self::{
+    aws::{Deployment, aws_config, places},
+    place::Place,
+};
 use crate::{error::Failure, printer::Printer};
 
 /// The ports of whoever starts and aggregates runs on this machine. Makes the folder of lambdaload's own files.

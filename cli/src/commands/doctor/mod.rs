@@ -1,17 +1,23 @@
 //! `lambdaload doctor`
 
+mod aws;
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
 };
 
 use lambdaload_adapters::k6::{K6, find};
-use lambdaload_core::{k6::version::tested_range, ports::LoadGenerator as _};
+use lambdaload_core::{
+    k6::version::{K6Version, tested_range},
+    ports::LoadGenerator as _,
+};
 
 use crate::{
     error::Failure,
     exit, machine,
     printer::{Paint, Printer},
+    settings::PlaceSettings,
     view::{numbers, table},
     wiring,
 };
@@ -57,10 +63,20 @@ impl Check {
     }
 }
 
-/// Checks whether this machine can run tests.
-pub(super) async fn doctor(k6: Option<&Path>, dir: &Path, printer: &Printer) -> Result<i32, Failure> {
-    let mut checks = vec![check_k6(k6).await, processors(), open_files(), loopback()];
-    checks.extend(folder(dir).await);
+/// Checks whether tests can run: on this machine, or in a deployment for which this machine only makes archives.
+pub(super) async fn doctor(k6: Option<&Path>, place: &PlaceSettings, printer: &Printer) -> Result<i32, Failure> {
+    let (k6, version) = check_k6(k6).await;
+    let mut checks = vec![k6];
+    match &place.deployment {
+        None => {
+            checks.extend([processors(), open_files(), loopback(), folder(&place.dir)]);
+            checks.push(ledger(&place.dir).await);
+        }
+        Some(stack) => {
+            checks.push(folder(&place.dir));
+            checks.extend(aws::checks(stack, version).await);
+        }
+    }
     printer.result(&render(&checks, printer.result_paint))?;
     let worst = checks.iter().map(|check| check.level).max();
     Ok(if worst == Some(Level::Problem) { exit::INFRASTRUCTURE } else { exit::OK })
@@ -80,25 +96,26 @@ fn render(checks: &[Check], paint: Paint) -> String {
     table::columns(&rows).join("\n") + "\n"
 }
 
-async fn check_k6(named: Option<&Path>) -> Check {
+/// The k6 that would be used, with its version if it has one.
+async fn check_k6(named: Option<&Path>) -> (Check, Option<K6Version>) {
     let found = match find::find(named) {
         Ok(found) => found,
-        Err(error) => return Check::problem("k6", &error.into()),
+        Err(error) => return (Check::problem("k6", &error.into()), None),
     };
     let place = format!("{}, {}", found.path.display(), found.origin);
-    match K6::new(&found.path).version().await {
-        Ok(version) => match version.check_supported() {
-            Ok(()) => match version.untested() {
-                None => Check::ok("k6", format!("v{version} ({place}); tested: {}", tested_range())),
-                Some(warning) => {
-                    let advice = format!("{warning}; it will probably work. Another one can be named with --k6");
-                    Check::warning("k6", format!("v{version} ({place})"), advice)
-                }
-            },
-            Err(error) => Check::problem("k6", &Failure::from_error(exit::INFRASTRUCTURE, &error).detail(place)),
-        },
-        Err(error) => Check::problem("k6", &Failure::from(error).detail(place)),
-    }
+    let version = match K6::new(&found.path).version().await {
+        Ok(version) => version,
+        Err(error) => return (Check::problem("k6", &Failure::from(error).detail(place)), None),
+    };
+    let check = match (version.check_supported(), version.untested()) {
+        (Err(error), _) => Check::problem("k6", &Failure::from_error(exit::INFRASTRUCTURE, &error).detail(place)),
+        (Ok(()), None) => Check::ok("k6", format!("v{version} ({place}); tested: {}", tested_range())),
+        (Ok(()), Some(warning)) => {
+            let advice = format!("{warning}; it will probably work. Another one can be named with --k6");
+            Check::warning("k6", format!("v{version} ({place})"), advice)
+        }
+    };
+    (check, Some(version))
 }
 
 fn processors() -> Check {
@@ -143,16 +160,15 @@ fn loopback() -> Check {
 }
 
 /// Looks without leaving anything behind.
-async fn folder(dir: &Path) -> Vec<Check> {
+fn folder(dir: &Path) -> Check {
     let existing = dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
-    let folder = match tempfile::tempfile_in(existing) {
+    match tempfile::tempfile_in(existing) {
         Ok(_) => space(dir, existing),
         Err(error) => Check::problem(
             "folder",
             &Failure::file("write into", existing, &error).hint("choose another folder with --dir"),
         ),
-    };
-    vec![folder, ledger(dir).await]
+    }
 }
 
 async fn ledger(dir: &Path) -> Check {
