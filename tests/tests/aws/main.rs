@@ -1,9 +1,11 @@
-//! The command on an emulated AWS account, whose deployment is made by hand: it has no functions.
+//! The command on an emulated AWS account, whose deployment is made by hand: it has no functions but stand-ins.
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
 mod account;
 mod destroy;
 mod doctor;
+mod launches;
 mod refusals;
 mod runs;
+mod stand_in;

@@ -26,10 +26,15 @@ fn of_a_run_here(account: &Account) -> (Plan, Verdict) {
     account.folder.write("script.js", SCRIPT);
     let said = account.run(&["plan", "--platform", "local", "--workers", "1", "--output", "json"]);
     let plan: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+    (serde_json::from_value(plan["plan"].clone()).expect("a plan"), judged(account))
+}
+
+/// A verdict as real ones are.
+pub(crate) fn judged(account: &Account) -> Verdict {
     let said = account.run(&["run", "--platform", "local", "--workers", "1", "--output", "json"]);
     let mut verdict: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
     verdict["run"] = RUN.into();
-    (serde_json::from_value(plan["plan"].clone()).expect("a plan"), serde_json::from_value(verdict).expect("a verdict"))
+    serde_json::from_value(verdict).expect("a verdict")
 }
 
 fn id() -> RunId {
@@ -37,9 +42,9 @@ fn id() -> RunId {
 }
 
 /// Records a run to which all this has happened.
-fn record(account: &Account, deployed: &Deployed, plan: Plan, events: &[RunEvent]) {
+pub(crate) fn record(account: &Account, deployed: &Deployed, id: &RunId, plan: Plan, events: &[RunEvent]) {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("it is later");
-    let mut run = RunRecord::new(id(), Timestamp(0).plus(now), plan);
+    let mut run = RunRecord::new(id.clone(), Timestamp(0).plus(now), plan);
     for event in events {
         run.state = run.state.next(event.clone()).expect("legal");
     }
@@ -68,7 +73,7 @@ fn a_run_that_was_judged_is_listed_shown_and_fetched() {
     let account = Account::start();
     let deployed = account.deploy("lambdaload", VERSION);
     let (plan, verdict) = of_a_run_here(&account);
-    record(&account, &deployed, plan, &UNDER_WAY);
+    record(&account, &deployed, &id(), plan, &UNDER_WAY);
     let (ledger, store) = (account.ledger(&deployed), account.store(&deployed));
     account.runtime.block_on(async {
         let worker = WorkerRecord::claim(id(), WorkerIndex(0), Attempt(2));
@@ -105,7 +110,7 @@ fn a_run_under_way_is_watched_and_stopped_from_elsewhere() {
     let account = Account::start();
     let deployed = account.deploy("lambdaload", VERSION);
     let (plan, verdict) = of_a_run_here(&account);
-    record(&account, &deployed, plan, &UNDER_WAY);
+    record(&account, &deployed, &id(), plan, &UNDER_WAY);
     let said = account.run(&["runs", "get", RUN]);
     assert_eq!(said.code, Some(0), "{said:#?}");
     assert!(said.stdout.contains(&format!("`lambdaload watch {RUN} --stack lambdaload` waits")), "{said:#?}");
@@ -129,7 +134,7 @@ fn a_run_that_waits_shows_its_place_and_is_ended_by_the_reaper_when_it_is_stoppe
     let deployed = account.deploy("lambdaload", VERSION);
     let (mut plan, verdict) = of_a_run_here(&account);
     plan.deadlines.queue = Duration::from_mins(10);
-    record(&account, &deployed, plan, &[RunEvent::Validated, RunEvent::Queued]);
+    record(&account, &deployed, &id(), plan, &[RunEvent::Validated, RunEvent::Queued]);
     let waiting = |run: &str| Waiting {
         run: RunId::parse(run).expect("an id"),
         workers: 1,
