@@ -316,7 +316,8 @@ mod tests {
                 prop_assert!(!new || slots.taken() <= capacity, "{slots:?}");
                 // Whoever waits stands in one place, in the same order as before, behind those that waited before.
                 let order: Vec<&RunId> = slots.waiting.iter().map(|waiting| &waiting.run).collect();
-                let expected: Vec<&RunId> = before.waiting.iter().map(|w| &w.run).filter(|run| order.contains(run)).collect();
+                let stayed = before.waiting.iter().filter(|waiting| slots.waiting.contains(waiting)).map(|w| &w.run);
+                let expected: Vec<&RunId> = stayed.collect();
                 prop_assert_eq!(&order[..expected.len()], &expected[..]);
                 prop_assert!(slots.waiting.iter().all(|waiting| !slots.held.contains_key(&waiting.run)));
                 // Nobody who could be let in was overtaken by a run that came later.

@@ -131,12 +131,22 @@ pub(crate) fn play<T>(capacity: u32, scene: impl AsyncFnOnce(&Account) -> T) -> 
 
 /// The same with aggregators that live so long.
 pub(crate) fn play_with<T>(capacity: u32, aggregator_life: Duration, scene: impl AsyncFnOnce(&Account) -> T) -> T {
+    play_on(MemoryLedger::default(), capacity, aggregator_life, scene)
+}
+
+/// The same with this ledger.
+pub(crate) fn play_on<T>(
+    ledger: MemoryLedger,
+    capacity: u32,
+    aggregator_life: Duration,
+    scene: impl AsyncFnOnce(&Account) -> T,
+) -> T {
     run_virtual(|time| async move {
         let deployment = Deployment { capacity, worker_life: WORKER_LIFE, version: "0.1.0".into() };
         let inner = Inner {
             time,
             store: Arc::default(),
-            ledger: Arc::default(),
+            ledger: Arc::new(ledger),
             slots: MemorySlots::default(),
             faults: FUNCTIONS.map(|function| (function, PortFaults::default())).into(),
             deployment: Mutex::new(deployment),

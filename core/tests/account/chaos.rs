@@ -9,13 +9,14 @@ use lambdaload_core::{
     testing::{
         faulty::{Fault, Faults, When},
         generator::Event,
+        ledger::MemoryLedger,
     },
     verdict::{Outcome, Reason, ReasonCode, Values, Verdict, WorkerResult},
 };
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::{
-    account::{Account, FUNCTIONS, Function, Habit, play_with},
+    account::{Account, FUNCTIONS, Function, Habit, play_on},
     test::{HOLDS, Test, run_id, seconds},
 };
 
@@ -234,8 +235,10 @@ proptest! {
         happenings in happenings(),
         capacity in 3u32..6,
         aggregator_life in prop_oneof![Just(900u64), 66u64..110],
+        stale in any::<bool>(),
     ) {
-        play_with(capacity, seconds(aggregator_life), async |account| {
+        let ledger = if stale { MemoryLedger::stale() } else { MemoryLedger::default() };
+        play_on(ledger, capacity, seconds(aggregator_life), async |account| {
             for (function, nth, habit) in &habits {
                 account.habit(*function, "", *nth, habit.clone());
             }

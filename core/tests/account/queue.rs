@@ -150,6 +150,24 @@ fn a_next_one_whose_call_is_lost_is_called_again() {
 }
 
 #[test]
+fn a_run_that_gets_room_before_it_is_known_to_wait_begins() {
+    for second in 15..25 {
+        play(2, async |account| {
+            account.launch(&Test::of(1, 2)).await;
+            account.at(seconds(second)).await;
+            // Its launcher takes long to record that it waits; meanwhile the first run ends.
+            let slow = Fault::Takes(seconds(4));
+            account.faults(Function::Launcher).ledger.add("replace_run", "", When::Always, slow);
+            let test = Test::of(2, 2);
+            account.start(&test).await.expect("an answer");
+            assert_eq!(account.verdict(&test.id).await.outcome, Outcome::Passed);
+            assert!(account.time().elapsed() < seconds(90), "{second}: {:?}", account.time().elapsed());
+            account.all_over().await;
+        });
+    }
+}
+
+#[test]
 fn of_many_launchers_at_once_none_gives_more_room_than_there_is() {
     play(7, async |account| {
         let tests: Vec<Test> = (1..=12).map(|number| Test::of(number, 2 + number as usize % 2)).collect();
