@@ -13,7 +13,8 @@ pub(crate) async fn handle(wiring: &Wiring, event: Value) -> Result<LaunchReply,
         Err(refusal) => return Ok(refusal),
     };
     let (LaunchRequest::Start { run, .. } | LaunchRequest::Resume { run }) = &request;
-    let reply = launch(&wiring.ports, &wiring.deployment, &request).await.map_err(|error| Failure::of(&error))?;
+    let reply =
+        Box::pin(launch(&wiring.ports, &wiring.deployment, &request)).await.map_err(|error| Failure::of(&error))?;
     tracing::info!(%run, ?reply, "launched");
     Ok(reply)
 }

@@ -285,11 +285,9 @@ mod tests {
         while target.requests().is_empty() {
             thread::sleep(Duration::from_millis(1));
         }
-        let address = target.address;
         drop(target);
-        // Closed or reset, but not left waiting.
+        // Closed or reset, but not left waiting. Its port may be another's by now.
         assert_eq!(waiting.read(&mut [0]).unwrap_or(0), 0);
-        TcpStream::connect(address).unwrap_err();
     }
 
     #[test]
