@@ -5,6 +5,7 @@ use lambdaload_tests::cli::Running;
 use crate::account::{Account, VERSION};
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn doctor_says_what_is_there_and_what_is_missing() {
     let account = Account::start();
     let deployed = account.deploy("lambdaload", VERSION);
@@ -33,6 +34,7 @@ fn doctor_says_what_is_there_and_what_is_missing() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn doctor_names_each_permission_that_is_missing() {
     let account = Account::with_policies();
     let deployed = account.deploy("lambdaload", VERSION);

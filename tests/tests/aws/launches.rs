@@ -26,6 +26,7 @@ fn account() -> Account {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_plan_in_an_account_says_what_it_costs_and_whether_there_is_room() {
     let account = account();
     account.deploy("lambdaload", VERSION);
@@ -44,6 +45,7 @@ fn a_plan_in_an_account_says_what_it_costs_and_whether_there_is_room() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn who_detaches_is_given_the_run_and_leaves() {
     let account = account();
     let deployed = account.deploy("lambdaload", VERSION);
@@ -73,6 +75,7 @@ fn who_detaches_is_given_the_run_and_leaves() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn what_the_launcher_refuses_leaves_no_secrets() {
     let account = account();
     account.deploy("lambdaload", VERSION);
@@ -88,6 +91,7 @@ fn what_the_launcher_refuses_leaves_no_secrets() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn without_a_launcher_the_run_was_not_started() {
     let account = account();
     account.deploy("lambdaload", VERSION);
@@ -98,6 +102,7 @@ fn without_a_launcher_the_run_was_not_started() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn ctrl_c_stops_a_run_that_waits_and_its_verdict_is_shown() {
     let account = account();
     let deployed = account.deploy("lambdaload", VERSION);

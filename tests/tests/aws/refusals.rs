@@ -27,6 +27,7 @@ fn refused(said: &Said, code: i32, words: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_stack_that_is_not_there_or_not_ours_is_named_with_what_to_do() {
     let account = Account::start();
     account.folder.write("script.js", "export default function () {}");
@@ -43,6 +44,7 @@ fn a_stack_that_is_not_there_or_not_ours_is_named_with_what_to_do() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_stack_of_another_version_is_refused_by_run_and_can_still_be_looked_at() {
     let account = Account::start();
     account.deploy("old", "0.0.9");
@@ -60,6 +62,7 @@ fn a_stack_of_another_version_is_refused_by_run_and_can_still_be_looked_at() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn without_credentials_or_region_it_is_said_what_was_looked_for() {
     let account = Account::start();
     let nobody = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
@@ -76,6 +79,7 @@ fn without_credentials_or_region_it_is_said_what_was_looked_for() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn an_account_that_cannot_be_reached_is_said_to_be() {
     let account = Account::start();
     let said = run_with(&account, &["runs", "list"], &[("AWS_ENDPOINT_URL", "http://127.0.0.1:9")]);
@@ -83,6 +87,7 @@ fn an_account_that_cannot_be_reached_is_said_to_be() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_missing_permission_names_action_resource_person_and_statement() {
     let account = Account::with_policies();
     let deployed = account.deploy("lambdaload", VERSION);
@@ -98,6 +103,7 @@ fn a_missing_permission_names_action_resource_person_and_statement() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn what_only_a_deployment_can_do_is_refused_here() {
     let account = Account::start();
     account.folder.write("script.js", "export default function () {}");

@@ -55,6 +55,7 @@ pub(crate) fn record(account: &Account, deployed: &Deployed, id: &RunId, plan: P
 const UNDER_WAY: [RunEvent; 3] = [RunEvent::Validated, RunEvent::Launched, RunEvent::Started];
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_deployment_without_runs_has_an_empty_list() {
     let account = Account::start();
     account.deploy("lambdaload", VERSION);
@@ -69,6 +70,7 @@ fn a_deployment_without_runs_has_an_empty_list() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_run_that_was_judged_is_listed_shown_and_fetched() {
     let account = Account::start();
     let deployed = account.deploy("lambdaload", VERSION);
@@ -106,6 +108,7 @@ fn a_run_that_was_judged_is_listed_shown_and_fetched() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_run_under_way_is_watched_and_stopped_from_elsewhere() {
     let account = Account::start();
     let deployed = account.deploy("lambdaload", VERSION);
@@ -129,6 +132,7 @@ fn a_run_under_way_is_watched_and_stopped_from_elsewhere() {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_run_that_waits_shows_its_place_and_is_ended_by_the_reaper_when_it_is_stopped() {
     let account = Account::start();
     let deployed = account.deploy("lambdaload", VERSION);
