@@ -233,6 +233,8 @@ fn a_run_outlives_the_command_that_started_it() {
     command.signal("KILL");
     command.wait();
 
-    let verdict = scene.verdict("latest");
+    let said = scene.account.run(&Folder::new(), &["runs", "list", "--output", "json"]);
+    let runs: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+    let verdict = scene.verdict(runs[0]["run"].as_str().unwrap_or_else(|| panic!("no run: {said:#?}")));
     scene.assert_passed_once(&verdict, 160);
 }
