@@ -9,7 +9,7 @@ use std::{
 use lambdaload_tests::{
     account::{Account, Differences},
     cli::{Folder, descendants, is_alive, signal, wait_for},
-    servers::{Fault, Recorder},
+    servers::{Fault, Recorder, Toxiproxy},
     target::Target,
 };
 use serde_json::Value;
@@ -186,6 +186,9 @@ fn an_aggregator_that_is_killed_has_a_successor() {
     for pid in &aggregators {
         signal(*pid, "KILL");
     }
+    wait_for("a successor", || {
+        scene.processes("aggregator").iter().any(|pid| is_alive(*pid) && !aggregators.contains(pid)).then_some(())
+    });
     let verdict = scene.verdict(&run);
     scene.assert_passed_once(&verdict, 240);
 }
@@ -237,4 +240,36 @@ fn a_run_outlives_the_command_that_started_it() {
     let runs: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
     let verdict = scene.verdict(runs[0]["run"].as_str().unwrap_or_else(|| panic!("no run: {said:#?}")));
     scene.assert_passed_once(&verdict, 160);
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn connections_that_are_cut_for_two_seconds_change_nothing() {
+    let (recorder, toxiproxy) = (Recorder::start(), Toxiproxy::start());
+    let proxy = toxiproxy.before(&recorder.endpoint());
+    let scene =
+        Scene::new(&Differences { variables: &[("AWS_ENDPOINT_URL", proxy.endpoint())], ..Differences::default() });
+    recorder.forward_to(&scene.account.endpoint());
+    let run = scene.detached(160, &[]);
+    scene.wait_until_asked(10);
+    proxy.enable(false);
+    std::thread::sleep(Duration::from_secs(2));
+    proxy.enable(true);
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 160);
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_worker_without_concurrency_is_named_and_never_starts() {
+    let scene = Scene::new(&Differences::default());
+    let url = format!("{}/2017-10-31/functions/lambdaload-worker/concurrency", scene.account.endpoint());
+    let set = ureq::put(&url).content_type("application/json").send(r#"{"ReservedConcurrentExecutions": 1}"#);
+    assert_eq!(set.expect("the account takes it").status(), 200);
+    let run = scene.detached(80, &[]);
+    let verdict = scene.verdict(&run);
+    assert_eq!(verdict["outcome"], "invalid", "{verdict:#}");
+    assert!(reasons(&verdict).iter().any(|(_, worker)| worker.is_some()), "{verdict:#}");
+    assert!(scene.asked().is_empty(), "half of the load is no load: {:?}", scene.asked());
+    scene.wait_until_no_k6();
 }
