@@ -3,4 +3,5 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod faults;
 mod runs;

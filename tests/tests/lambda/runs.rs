@@ -49,11 +49,13 @@ fn same_as_local(workers: &str) {
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn eight_workers_give_the_verdict_of_the_local_fleet() {
     same_as_local("8");
 }
 
 #[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
 fn forty_workers_give_the_verdict_of_the_local_fleet() {
     same_as_local("40");
 }

@@ -1,0 +1,275 @@
+//! What goes wrong in an account, done to the real functions: processes that are killed, calls that come twice or late,
+//! answers that are lost. Each run ends in the right verdict, or in *invalid* with the worker named.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use lambdaload_tests::{
+    account::{Account, Differences},
+    cli::{Folder, descendants, is_alive, signal, wait_for},
+    servers::{Fault, Recorder, Toxiproxy},
+    target::Target,
+};
+use serde_json::Value;
+
+/// Each iteration asks for a path of its own, so the target knows what was done twice.
+const SCRIPT: &str = r"
+import http from 'k6/http';
+import { sleep } from 'k6';
+import exec from 'k6/execution';
+
+const iterations = Number(__ENV.ITERATIONS || 80);
+
+export const options = {
+  scenarios: { ask: { executor: 'shared-iterations', vus: 4, iterations, maxDuration: '90s' } },
+  thresholds: { iterations: [`count==${iterations}`] },
+};
+
+export default function () {
+  http.get(`${__ENV.TARGET}/iteration/${exec.scenario.iterationInTest}`);
+  sleep(0.25);
+}
+";
+
+/// An account, a target, and a folder with [`SCRIPT`].
+struct Scene {
+    account: Account,
+    target: Target,
+    folder: Folder,
+}
+
+impl Scene {
+    fn new(differences: &Differences<'_>) -> Self {
+        let folder = Folder::new();
+        folder.write("script.js", SCRIPT);
+        Self { account: Account::deploy(differences), target: Target::start(), folder }
+    }
+
+    /// An account whose functions reach it through a recorder.
+    fn recorded() -> (Self, Recorder) {
+        let recorder = Recorder::start();
+        let scene = Self::new(&Differences {
+            variables: &[("AWS_ENDPOINT_URL", &recorder.endpoint())],
+            ..Differences::default()
+        });
+        recorder.forward_to(&scene.account.endpoint());
+        (scene, recorder)
+    }
+
+    /// Starts a run of two workers, and returns its id.
+    fn detached(&self, iterations: u32, more: &[&str]) -> String {
+        let (target, iterations) = (format!("TARGET={}", self.target.url()), format!("ITERATIONS={iterations}"));
+        let usual = ["script.js", "--workers", "2", "-e", &target, "-e", &iterations];
+        self.account.detached(&self.folder, &[&usual, more].concat())
+    }
+
+    fn verdict(&self, run: &str) -> Value {
+        self.account.verdict(&Folder::new(), run)
+    }
+
+    /// How often each iteration has asked.
+    fn asked(&self) -> BTreeMap<String, u64> {
+        self.target.requests()
+    }
+
+    /// Waits until so many iterations have begun.
+    fn wait_until_asked(&self, iterations: usize) {
+        wait_for("the load to run", || (self.asked().len() >= iterations).then_some(()));
+    }
+
+    /// The k6 of all workers that run load.
+    fn k6s(&self) -> Vec<u32> {
+        let name = lambdaload_tests::k6_binary().display().to_string();
+        let all = descendants(self.account.pid()).into_iter();
+        all.filter(|(pid, line)| line.starts_with(&name) && is_alive(*pid)).map(|(pid, _)| pid).collect()
+    }
+
+    fn wait_until_no_k6(&self) {
+        wait_for("every k6 to end", || self.k6s().is_empty().then_some(()));
+    }
+
+    /// The processes of a function that are there, whether or not they have something to do.
+    fn processes(&self, function: &str) -> Vec<u32> {
+        let variable = format!("LAMBDALOAD_FUNCTION={function}");
+        let is_one = |pid: &u32| {
+            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+        };
+        descendants(self.account.pid()).into_iter().map(|(pid, _)| pid).filter(is_one).collect()
+    }
+
+    /// Asserts that a run has passed, with each iteration done once.
+    fn assert_passed_once(&self, verdict: &Value, iterations: usize) {
+        assert_eq!(verdict["outcome"], "passed", "{verdict:#}\n{}", self.account.said());
+        let asked = self.asked();
+        assert_eq!(asked.len(), iterations, "{asked:?}");
+        assert!(asked.values().all(|count| *count == 1), "something was done twice: {asked:?}");
+    }
+}
+
+/// The codes of a verdict's reasons, with the worker that they are about.
+fn reasons(verdict: &Value) -> Vec<(&str, Option<u64>)> {
+    let reasons = verdict["reasons"].as_array().expect("reasons").iter();
+    reasons.map(|reason| (reason["code"].as_str().unwrap_or_default(), reason["worker"].as_u64())).collect()
+}
+
+/// The parent of a process.
+fn parent(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    fields.split_whitespace().nth(1).and_then(|parent| parent.parse().ok()).expect("a parent")
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_worker_that_is_killed_is_named_and_stops_the_run() {
+    let scene = Scene::new(&Differences::default());
+    let run = scene.detached(1200, &[]);
+    scene.wait_until_asked(10);
+    let k6s = scene.k6s();
+    assert_eq!(k6s.len(), 2, "{k6s:?}");
+    let killed = Instant::now();
+    signal(parent(k6s[0]), "KILL");
+
+    let verdict = scene.verdict(&run);
+    assert_eq!(verdict["outcome"], "invalid", "{verdict:#}");
+    let reasons = reasons(&verdict);
+    assert!(reasons.iter().any(|(code, worker)| *code == "worker_lost" && worker.is_some()), "{verdict:#}");
+    // The load would have gone on for more than a minute.
+    assert!(killed.elapsed() < Duration::from_secs(60), "it took {:?}: {verdict:#}", killed.elapsed());
+    scene.wait_until_no_k6();
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn workers_that_are_called_twice_run_once() {
+    let (scene, recorder) = Scene::recorded();
+    recorder.make(Fault::Twice, 4, |call| call.is("lambda:InvokeFunction") && call.path.contains("-worker/"));
+    let run = scene.detached(80, &[]);
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 80);
+    let calls = recorder.calls();
+    let workers = calls.iter().filter(|call| call.path.contains("-worker/")).count();
+    assert_eq!(workers, 2, "each of these came twice");
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn stop_from_elsewhere_stops_every_worker() {
+    let scene = Scene::new(&Differences::default());
+    let run = scene.detached(1200, &[]);
+    scene.wait_until_asked(10);
+    let elsewhere = Folder::new();
+    let said = scene.account.run(&elsewhere, &["stop", &run]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    scene.wait_until_no_k6();
+    let asked = scene.asked();
+
+    let said = scene.account.run(&elsewhere, &["watch", &run, "--output", "json", "--quiet"]);
+    let verdict: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+    assert_eq!((said.code, verdict["exit_code"].as_i64()), (Some(105), Some(105)), "{verdict:#}");
+    assert_eq!(verdict["status"], "aborted (by user)", "{verdict:#}");
+    assert_eq!(scene.asked(), asked, "there was load after every k6 had ended");
+    assert!(asked.len() < 1200, "it was not stopped");
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn an_aggregator_that_is_killed_has_a_successor() {
+    let scene = Scene::new(&Differences::default());
+    let run = scene.detached(240, &[]);
+    scene.wait_until_asked(20);
+    let aggregators = scene.processes("aggregator");
+    assert!(!aggregators.is_empty(), "nobody conducts the run");
+    for pid in &aggregators {
+        signal(*pid, "KILL");
+    }
+    wait_for("a successor", || {
+        scene.processes("aggregator").iter().any(|pid| is_alive(*pid) && !aggregators.contains(pid)).then_some(())
+    });
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 240);
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_second_run_waits_for_room() {
+    let scene = Scene::new(&Differences { parameters: &["WorkerCapacity=2"], ..Differences::default() });
+    let first = scene.detached(160, &[]);
+    let second = scene.detached(80, &[]);
+    let third = scene.detached(80, &["--queue-timeout", "1s"]);
+    let verdict = scene.verdict(&third);
+    assert_eq!(verdict["outcome"], "invalid", "{verdict:#}");
+    assert!(reasons(&verdict).iter().any(|(code, _)| *code == "not_started"), "{verdict:#}");
+    let (first, second) = (scene.verdict(&first), scene.verdict(&second));
+    assert_eq!((&first["outcome"], &second["outcome"]), (&"passed".into(), &"passed".into()), "{first:#}\n{second:#}");
+    assert!(second["started_at"].as_u64() >= first["ended_at"].as_u64(), "both at one time: {first:#}\n{second:#}");
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn uploads_that_come_twice_or_whose_answer_is_lost_count_once() {
+    let (scene, recorder) = Scene::recorded();
+    let is_upload = |call: &lambdaload_tests::servers::Call| call.is("s3:PutObject") && call.path.contains("/runs/");
+    recorder.make(Fault::Twice, 3, is_upload);
+    recorder.make(Fault::AnswerLost, 3, is_upload);
+    recorder.make(Fault::Lost, 2, is_upload);
+    let run = scene.detached(120, &[]);
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 120);
+    let samples = &verdict["samples"];
+    assert!(samples["read"].as_u64() > Some(0) && samples["read"] == samples["merged"], "{samples:#}");
+    let uploads = recorder.calls().iter().filter(|call| is_upload(call)).count();
+    assert!(uploads >= 8, "only {uploads} uploads: not every fault was made");
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_run_outlives_the_command_that_started_it() {
+    let scene = Scene::new(&Differences::default());
+    let target = format!("TARGET={}", scene.target.url());
+    let arguments = ["run", "script.js", "--workers", "2", "-e", &target, "-e", "ITERATIONS=160"];
+    let command = scene.account.spawn(&scene.folder, &arguments);
+    let (command, ()) = command.wait_for("the load to run", |_| (!scene.asked().is_empty()).then_some(()));
+    command.signal("KILL");
+    command.wait();
+
+    let said = scene.account.run(&Folder::new(), &["runs", "list", "--output", "json"]);
+    let runs: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+    let verdict = scene.verdict(runs[0]["run"].as_str().unwrap_or_else(|| panic!("no run: {said:#?}")));
+    scene.assert_passed_once(&verdict, 160);
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn connections_that_are_cut_for_two_seconds_change_nothing() {
+    let (recorder, toxiproxy) = (Recorder::start(), Toxiproxy::start());
+    let proxy = toxiproxy.before(&recorder.endpoint());
+    let scene =
+        Scene::new(&Differences { variables: &[("AWS_ENDPOINT_URL", proxy.endpoint())], ..Differences::default() });
+    recorder.forward_to(&scene.account.endpoint());
+    let run = scene.detached(160, &[]);
+    scene.wait_until_asked(10);
+    proxy.enable(false);
+    std::thread::sleep(Duration::from_secs(2));
+    proxy.enable(true);
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 160);
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_worker_without_concurrency_is_named_and_never_starts() {
+    let scene = Scene::new(&Differences::default());
+    let url = format!("{}/2017-10-31/functions/lambdaload-worker/concurrency", scene.account.endpoint());
+    let set = ureq::put(&url).content_type("application/json").send(r#"{"ReservedConcurrentExecutions": 1}"#);
+    assert_eq!(set.expect("the account takes it").status(), 200);
+    let run = scene.detached(80, &[]);
+    let verdict = scene.verdict(&run);
+    assert_eq!(verdict["outcome"], "invalid", "{verdict:#}");
+    assert!(reasons(&verdict).iter().any(|(_, worker)| worker.is_some()), "{verdict:#}");
+    assert!(scene.asked().is_empty(), "half of the load is no load: {:?}", scene.asked());
+    scene.wait_until_no_k6();
+}
