@@ -3,4 +3,6 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod life;
+mod privilege;
 mod runs;
