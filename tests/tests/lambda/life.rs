@@ -6,6 +6,11 @@ use lambdaload_tests::{
 };
 use serde_json::{Value, json};
 
+const SCRIPT: &str = "
+export const options = { iterations: 4, vus: 2, thresholds: { iterations: ['count==4'] } };
+export default function () {}
+";
+
 /// All in the account that has the stack's name, by kind; kinds of which there is nothing are left out.
 fn remains(account: &Account) -> Value {
     account.ask(
@@ -39,7 +44,7 @@ fn kinds(found: &Value) -> Vec<&str> {
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_deployment_is_updated_and_destroyed_and_nothing_is_left() {
     let (account, folder) = (Account::deploy(&Differences::default()), Folder::new());
-    folder.write("script.js", "export const options = { iterations: 4, vus: 2 };\nexport default function () {}");
+    folder.write("script.js", SCRIPT);
     let run = account.detached(&folder, &["script.js", "--workers", "2"]);
     assert_eq!(account.verdict(&folder, &run)["outcome"], "passed");
 
@@ -55,7 +60,7 @@ print(json.dumps([variables['Variables']['LAMBDALOAD_CAPACITY'], output]))",
     assert_eq!(capacity(), json!(["50", "50"]));
     account.deploy_again(&["WorkerCapacity=7"]);
     assert_eq!(capacity(), json!(["7", "7"]));
-    let said = account.run(&folder, &["runs", "list"]);
+    let said = account.run(&folder, &["runs", "list", "--output", "json"]);
     assert!(said.code == Some(0) && said.stdout.contains(&run), "{said:#?}");
     let again = account.detached(&folder, &["script.js", "--workers", "2"]);
     assert_eq!(account.verdict(&folder, &again)["outcome"], "passed");
@@ -83,7 +88,7 @@ print(json.dumps([variables['Variables']['LAMBDALOAD_CAPACITY'], output]))",
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn all_of_a_deployment_goes_at_once() {
     let (account, folder) = (Account::deploy(&Differences::default()), Folder::new());
-    folder.write("script.js", "export const options = { iterations: 4, vus: 2 };\nexport default function () {}");
+    folder.write("script.js", SCRIPT);
     let run = account.detached(&folder, &["script.js", "--workers", "2"]);
     assert_eq!(account.verdict(&folder, &run)["outcome"], "passed");
     let said = account.run(&folder, &["destroy", "--all", "--yes"]);
