@@ -28,7 +28,9 @@ async fn main() -> Result<(), Error> {
         Function::Launcher => {
             run(service_fn(async |event: LambdaEvent<Value>| launcher::handle(wiring, event.payload).await)).await
         }
-        Function::Worker => run(service_fn(async |event: LambdaEvent<Value>| worker::handle(wiring, event).await)).await,
+        Function::Worker => {
+            run(service_fn(async |event: LambdaEvent<Value>| worker::handle(wiring, event).await)).await
+        }
         Function::Aggregator => {
             run(service_fn(async |event: LambdaEvent<Value>| aggregator::handle(wiring, event).await)).await
         }

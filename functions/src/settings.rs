@@ -46,8 +46,7 @@ impl Settings {
         let given = |name: &'static str| get(name).unwrap_or_default();
         let wrong = |name, expected| SettingsError { name, expected, found: given(name) };
         let expected = "launcher, worker, aggregator or reaper";
-        let function =
-            Function::of(&given(variable::FUNCTION)).ok_or_else(|| wrong(variable::FUNCTION, expected))?;
+        let function = Function::of(&given(variable::FUNCTION)).ok_or_else(|| wrong(variable::FUNCTION, expected))?;
         if let Some(missing) = function.variables().iter().find(|name| given(name).is_empty()) {
             return Err(wrong(missing, "a value"));
         }

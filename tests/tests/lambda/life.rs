@@ -66,7 +66,8 @@ print(json.dumps([variables['Variables']['LAMBDALOAD_CAPACITY'], output]))",
     assert_eq!(account.verdict(&folder, &again)["outcome"], "passed");
 
     let before = remains(&account);
-    for kind in ["stacks", "functions", "layers", "tables", "buckets", "logs", "groups", "schedules", "roles", "queues"] {
+    for kind in ["stacks", "functions", "layers", "tables", "buckets", "logs", "groups", "schedules", "roles", "queues"]
+    {
         assert!(before[kind].is_array(), "this test could not see {kind}: {before:#}");
     }
 
