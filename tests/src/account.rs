@@ -102,6 +102,31 @@ impl Account {
         self.ministack.said()
     }
 
+    /// All of the emulator's log.
+    pub fn said_all(&self) -> String {
+        self.ministack.said_all()
+    }
+
+    /// Asks the account, as its root: what this Python program prints, as JSON. It has `client`, which makes a client of a
+    /// service by its name.
+    ///
+    /// # Panics
+    /// With what the program said, if it fails.
+    pub fn ask(&self, program: &str) -> Value {
+        let client = "import boto3, json\n\
+            from botocore.config import Config\n\
+            def client(service): return boto3.client(service, config=Config(s3={'addressing_style': 'path'}))\n";
+        let output = Command::new(tools().join("python"))
+            .args(["-c", &format!("{client}{program}")])
+            .env_clear()
+            .env("HOME", self.home.path())
+            .envs(self.environment())
+            .output()
+            .expect("Python runs");
+        assert!(output.status.success(), "{program}\n{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {program}"))
+    }
+
     /// The command, not yet run, on this account.
     pub fn command(&self, folder: &Folder, arguments: &[&str]) -> Command {
         let mut command = folder.command(arguments);

@@ -57,6 +57,11 @@ impl Ministack {
     pub fn said(&self) -> String {
         self.server.said()
     }
+
+    /// All of its log.
+    pub fn said_all(&self) -> String {
+        self.server.said_all()
+    }
 }
 
 /// With an environment built from nothing, because every function inherits it.

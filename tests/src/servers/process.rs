@@ -133,10 +133,14 @@ impl Server {
 
     /// The end of what the server has said so far.
     pub(super) fn said(&self) -> String {
-        let said = fs::read(log(&self.folder)).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
+        let said = self.said_all();
         let lines: Vec<&str> = said.lines().collect();
         lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
+    }
+
+    /// All that the server has said so far.
+    pub(super) fn said_all(&self) -> String {
+        String::from_utf8_lossy(&fs::read(log(&self.folder)).unwrap_or_default()).into_owned()
     }
 }
 

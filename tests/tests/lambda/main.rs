@@ -4,4 +4,6 @@
 #![expect(clippy::expect_used, reason = "these are tests")]
 
 mod faults;
+mod life;
+mod privilege;
 mod runs;

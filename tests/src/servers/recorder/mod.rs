@@ -57,6 +57,8 @@ pub struct Call {
     pub headers: BTreeMap<String, String>,
     /// Its body, if that is JSON; else null.
     pub body: Value,
+    /// Its body as it was sent.
+    pub sent: Bytes,
     /// The status of the answer, which the client may not have got; `None` before there is one.
     pub status: Option<u16>,
 }
@@ -255,6 +257,7 @@ impl State {
             needs: asked.permissions(&signer.service),
             headers: request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             body: asked.json(),
+            sent: request.body().clone(),
             status: None,
             access_key: signer.access_key,
             path: path.into_owned(),
