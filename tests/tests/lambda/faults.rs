@@ -9,10 +9,10 @@ use std::{
 use lambdaload_tests::{
     account::{Account, Differences},
     cli::{Folder, descendants, is_alive, signal, wait_for},
-    servers::{Fault, Recorder, Toxiproxy},
+    servers::{Call, Fault, Microburst, Recorder, Toxiproxy},
     target::Target,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Each iteration asks for a path of its own, so the target knows what was done twice.
 const SCRIPT: &str = r"
@@ -212,7 +212,7 @@ fn a_second_run_waits_for_room() {
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn uploads_that_come_twice_or_whose_answer_is_lost_count_once() {
     let (scene, recorder) = Scene::recorded();
-    let is_upload = |call: &lambdaload_tests::servers::Call| call.is("s3:PutObject") && call.path.contains("/runs/");
+    let is_upload = |call: &Call| call.is("s3:PutObject") && call.path.contains("/runs/");
     recorder.make(Fault::Twice, 3, is_upload);
     recorder.make(Fault::AnswerLost, 3, is_upload);
     recorder.make(Fault::Lost, 2, is_upload);
@@ -272,4 +272,26 @@ fn a_worker_without_concurrency_is_named_and_never_starts() {
     assert!(reasons(&verdict).iter().any(|(_, worker)| worker.is_some()), "{verdict:#}");
     assert!(scene.asked().is_empty(), "half of the load is no load: {:?}", scene.asked());
     scene.wait_until_no_k6();
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn throttled_stores_change_nothing() {
+    let recorder = Recorder::start();
+    let faults = Microburst::before(&recorder.endpoint());
+    let scene =
+        Scene::new(&Differences { variables: &[("AWS_ENDPOINT_URL", &faults.endpoint())], ..Differences::default() });
+    recorder.forward_to(&scene.account.endpoint());
+    let run = scene.detached(160, &[]);
+    scene.wait_until_asked(10);
+    faults.set_rules(json!([
+        {"service": "s3", "operation": "PutObject", "times": 4, "error": {"code": "SlowDown"}},
+        {"service": "dynamodb", "operation": "GetItem", "times": 6,
+         "error": {"code": "ProvisionedThroughputExceededException"}},
+        {"service": "dynamodb", "operation": "UpdateItem", "times": 6, "error": {"code": "ThrottlingException"}},
+    ]));
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 160);
+    let fired = (faults.fired_count("s3"), faults.fired_count("dynamodb"));
+    assert!(fired.0 > 0 && fired.1 > 0, "no faults were made: {fired:?}");
 }
