@@ -320,7 +320,7 @@ fn whole_runs_need_what_policies_grant_and_nothing_less() {
         .collect();
     assert!(nobody.is_empty(), "whose are these? {nobody:#?}");
 
-    let mut unused = BTreeSet::new();
+    let (mut unused, mut granted) = (BTreeSet::new(), BTreeSet::new());
     for function in ["launcher", "worker", "aggregator", "reaper"] {
         let name = format!("lambdaload-{function}");
         let own: Vec<&Call> = calls.iter().filter(|call| call.function.as_deref() == Some(&name)).collect();
@@ -328,11 +328,13 @@ fn whole_runs_need_what_policies_grant_and_nothing_less() {
         let grants = Grant::all(&guarded.policy_of(&name));
         assert_eq!(not_allowed(&own, &grants), BTreeSet::new(), "the {function}");
         let is_used = |grant: &&Grant| own.iter().any(|call| call.needs.iter().any(|need| grant.allows(need)));
+        granted.extend(grants.iter().map(|grant| format!("{function} {}", grant.name)));
         unused.extend(grants.iter().filter(|grant| !is_used(grant)).map(|grant| format!("{function} {}", grant.name)));
     }
-    // Nothing more than that.
-    let expected: BTreeSet<String> = UNUSED.iter().map(|(grant, _)| (*grant).to_owned()).collect();
-    assert_eq!(unused, expected);
+    // Nothing more than that. On a slow machine an appointment with the reaper comes before the end, and uses some.
+    let reasoned: BTreeSet<String> = UNUSED.iter().map(|(grant, _)| (*grant).to_owned()).collect();
+    assert_eq!(unused.difference(&reasoned).collect::<Vec<_>>(), Vec::<&String>::new(), "is granted, but never used");
+    assert_eq!(reasoned.difference(&granted).collect::<Vec<_>>(), Vec::<&String>::new(), "is listed, but not granted");
 
     // Nobody but Secrets Manager was told the secret.
     let has_it = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
