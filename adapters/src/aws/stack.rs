@@ -8,47 +8,13 @@ use aws_sdk_cloudformation::{
     primitives::DateTime,
     types::{self, ResourceStatus, StackStatus},
 };
-use lambdaload_core::ports::CallError;
+use lambdaload_core::{deployment::output, ports::CallError};
 use tokio::time::{Instant, sleep};
 
 use super::{
     config::Config,
     error::{Subject, call_error},
 };
-
-/// Outputs of the template.
-mod output {
-    pub(super) const VERSION: &str = "Version";
-    pub(super) const REGION: &str = "Region";
-    pub(super) const BUCKET: &str = "Bucket";
-    pub(super) const TABLE: &str = "Table";
-    pub(super) const LAUNCHER_FUNCTION: &str = "LauncherFunction";
-    pub(super) const WORKER_FUNCTION: &str = "WorkerFunction";
-    pub(super) const AGGREGATOR_FUNCTION: &str = "AggregatorFunction";
-    pub(super) const REAPER_FUNCTION: &str = "ReaperFunction";
-    pub(super) const WORKER_MEMORY: &str = "WorkerMemory";
-    pub(super) const WORKER_CAPACITY: &str = "WorkerCapacity";
-    pub(super) const WORKERS_RESERVED: &str = "WorkersReserved";
-    pub(super) const ARCHITECTURE: &str = "Architecture";
-    pub(super) const K6_VERSION: &str = "K6Version";
-    pub(super) const SECRET_PREFIX: &str = "SecretPrefix";
-    pub(super) const ALL: [&str; 14] = [
-        VERSION,
-        REGION,
-        BUCKET,
-        TABLE,
-        LAUNCHER_FUNCTION,
-        WORKER_FUNCTION,
-        AGGREGATOR_FUNCTION,
-        REAPER_FUNCTION,
-        WORKER_MEMORY,
-        WORKER_CAPACITY,
-        WORKERS_RESERVED,
-        ARCHITECTURE,
-        K6_VERSION,
-        SECRET_PREFIX,
-    ];
-}
 
 /// Between two looks at a stack that is being deleted.
 const DELETION_POLL: Duration = Duration::from_secs(2);

@@ -4,12 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum as _;
 use lambdaload_adapters::aws::Choice;
+use lambdaload_core::deployment::DEFAULT_STACK;
 
 use super::{Sources, environment, not_valid_variable};
 use crate::{args::CommonArgs, error::Failure, platform_args::PlatformName};
-
-/// The stack that is looked for unless another is named.
-const DEFAULT_STACK: &str = "lambdaload";
 
 /// Where runs are.
 #[derive(Clone, Debug, PartialEq, Eq)]

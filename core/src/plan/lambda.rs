@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     archive::Archive,
+    deployment::Function,
     ids::WorkerIndex,
     k6::{options::Options, version::K6Version},
     plan::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// How long one invocation may take: Lambda's own limit, and the timeout of the worker function.
-pub const INVOCATION: Duration = Duration::from_mins(15);
+pub const INVOCATION: Duration = Function::Worker.timeout();
 
 /// File descriptors of an invocation.
 const FILES: u64 = 1_024;
