@@ -1,6 +1,11 @@
 //! The file of the ledger: what is in it, and whether it is one.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior};
 
@@ -12,6 +17,9 @@ const MARK: i32 = 0x4c4c_726e;
 
 /// How long a method waits for other processes to finish theirs. Each takes milliseconds, but there may be hundreds.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Before asking again where `SQLite` itself does not wait.
+const BUSY: Duration = Duration::from_millis(10);
 
 const TABLES: &str = "
     CREATE TABLE runs (
@@ -60,10 +68,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection, FileError> {
     let failed = |error| database_error(path, error);
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(PATIENCE).map_err(failed)?;
-    // A file of another program is not touched.
-    is_new(&connection, path)?;
+    // A file of another program is not touched. One transaction sees it at one moment: somebody may be making the tables.
+    let reading = connection.transaction().map_err(failed)?;
+    is_new(&reading, path)?;
+    drop(reading);
     // Readers and one writer at once. A commit outlives any process; after a power cut the last ones may be missing.
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    write_ahead(&connection).map_err(failed)?;
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     // Of several processes that find it new one makes the tables.
@@ -74,6 +84,19 @@ pub(super) fn connect(path: &Path) -> Result<Connection, FileError> {
     }
     transaction.commit().map_err(failed)?;
     Ok(connection)
+}
+
+/// Turns the file to write-ahead logging. Of several that do so at once, `SQLite` tells some that it is busy without waiting.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline => {
+                thread::sleep(BUSY);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Whether there is nothing in it yet; refuses what is no ledger of this format.
