@@ -7,6 +7,7 @@ use aws_sdk_s3::{
     Client,
     config::{Builder, timeout::TimeoutConfig},
     error::ProvideErrorMetadata,
+    operation::head_object::HeadObjectError,
     primitives::ByteStream,
     types::{ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart},
 };
@@ -249,6 +250,16 @@ impl ObjectStore for S3Store {
                 Err(cause) if tries >= TRIES => return Err(unavailable("reading", key, cause)),
                 Err(_) => pause(tries).await,
             }
+        }
+    }
+
+    async fn has(&self, key: &str) -> Result<bool, StoreError> {
+        let request = self.client.head_object().bucket(&self.bucket).set_expected_bucket_owner(self.owner.clone());
+        match request.key(key).send().await {
+            Ok(_) => Ok(true),
+            // An answer to HEAD has no body, and so no code.
+            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(false),
+            Err(error) => Err(unavailable("looking for", key, self.of(key).cause("s3:GetObject", &error))),
         }
     }
 }

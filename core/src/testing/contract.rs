@@ -51,6 +51,10 @@ pub async fn object_store_contract(store: &dyn ObjectStore) {
         assert!(ok(store.get(key)).await == bytes, "{key} comes back otherwise");
     }
 
+    // Whether it is there can be asked.
+    assert!(ok(store.has("contract/none")).await && ok(store.has("contract/deep/er/many")).await);
+    assert!(!ok(store.has("contract/missing")).await);
+
     // What is there is refused, and stays.
     let again = store.put_new("contract/deep/er/many", vec![2]).await;
     assert!(matches!(&again, Err(StoreError::AlreadyExists(key)) if key == "contract/deep/er/many"), "{again:?}");

@@ -100,14 +100,17 @@ pub(super) async fn run(
 async fn upload(store: &dyn ObjectStore, plan: &Plan, archive: Vec<u8>, printer: &Printer) -> Result<(), Failure> {
     let size = archive.len();
     let bytes = numbers::bytes(size as f64);
+    let key = keys::archive(&plan.archive.hash);
     if size > LARGE {
+        if store.has(&key).await? {
+            return Ok(());
+        }
         printer.talk(&format!("uploading the archive ({bytes})"));
     }
     let began_at = Instant::now();
     let mut told = interval(UPLOADING);
     // The first one comes at once.
     told.tick().await;
-    let key = keys::archive(&plan.archive.hash);
     let mut uploaded = store.put_new(&key, archive);
     loop {
         tokio::select! {
