@@ -14,6 +14,7 @@ use lambdaload_adapters::{
 use lambdaload_core::{
     deployment::Function,
     ids::RunId,
+    ports::Timestamp,
     run::{AccountPorts, Deployment},
 };
 
@@ -72,7 +73,7 @@ impl Wiring {
     pub(crate) fn k6(&self, listener: Listener) -> K6 {
         let k6 = K6::new(&self.k6).with_blocked_ips(self.blocked_ips.clone()).with_listener(listener);
         match self.memory {
-            Some(memory) => k6.with_memory_limit(memory.saturating_sub(BESIDE_HEAP_MB).max(LEAST_HEAP_MB) << 20),
+            Some(memory) => k6.with_memory_limit(heap(memory)),
             None => k6,
         }
     }
@@ -87,12 +88,40 @@ impl Wiring {
     /// When the runtime ends this process, by the ports' monotonic clock.
     pub(crate) fn ends_at(&self, context: &Context, limit: Duration) -> Duration {
         let clock = &*self.ports.clock;
-        let now = clock.now().0.max(0).unsigned_abs();
-        // An emulator may say nothing: then it is as the template says.
-        let left = match context.deadline {
-            0 => limit,
-            milliseconds => Duration::from_micros(milliseconds.saturating_mul(1_000).saturating_sub(now)),
-        };
-        clock.monotonic() + left.min(limit)
+        clock.monotonic() + left(context.deadline, clock.now(), limit)
+    }
+}
+
+/// Bytes for k6's heap in a worker with so many MB.
+fn heap(memory: u64) -> u64 {
+    memory.saturating_sub(BESIDE_HEAP_MB).max(LEAST_HEAP_MB) << 20
+}
+
+/// The time until a deadline in milliseconds since 1970, which the function's own time-out limits: an emulator may say 0.
+fn left(deadline: u64, now: Timestamp, limit: Duration) -> Duration {
+    match deadline {
+        0 => limit,
+        milliseconds => {
+            let deadline = Timestamp(i64::try_from(milliseconds.saturating_mul(1_000)).unwrap_or(i64::MAX));
+            deadline.since(now).min(limit)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_what_the_runtime_says_and_not_more_than_the_template() {
+        let (now, limit) = (Timestamp(1_795_348_800_000_000), Duration::from_mins(15));
+        assert_eq!(left(1_795_348_860_500, now, limit), Duration::from_millis(60_500));
+        assert_eq!(left(1_795_348_799_000, now, limit), Duration::ZERO);
+        assert_eq!((left(0, now, limit), left(u64::MAX, now, limit)), (limit, limit));
+    }
+
+    #[test]
+    fn the_heap_leaves_room_for_what_is_beside_it() {
+        assert_eq!((heap(2048), heap(300)), (1792 << 20, 128 << 20));
     }
 }
