@@ -23,7 +23,7 @@ use crate::{
     losses::borne,
     number::Number,
     plan::{Plan, words},
-    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
+    records::{Failure, FailureKind, RunRecord, WorkerRecord},
     run::aggregate::skew_p99_ms,
     timestamp::Timestamp,
     verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
@@ -266,7 +266,7 @@ fn worker_results(evidence: &Evidence<'_>) -> Vec<WorkerResult> {
         let lost = evidence.lost.get(&index);
         WorkerResult {
             index,
-            phase: record.map_or(WorkerPhase::Claimed, |w| w.phase),
+            phase: record.map(|w| w.phase),
             skew_ms: record.and_then(|w| w.skew_micros).map(|micros| micros as f64 / 1e3),
             samples_read: closing.map(|c| c.lines.samples),
             samples_merged: evidence.aggregate.samples_of(index),

@@ -191,8 +191,8 @@ impl ThresholdResult {
 pub struct WorkerResult {
     /// Which worker, from 0.
     pub index: WorkerIndex,
-    /// How far it came; `closed` when it ended in order.
-    pub phase: WorkerPhase,
+    /// How far it came; `closed` when it ended in order. None if it never came at all.
+    pub phase: Option<WorkerPhase>,
     /// How far its real start was from T0, in milliseconds.
     pub skew_ms: Option<f64>,
     /// Samples that it read, by its closing record.

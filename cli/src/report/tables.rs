@@ -205,7 +205,7 @@ pub(super) fn workers(verdict: &Verdict) -> Vec<Worker<'_>> {
 
 fn worker(worker: &WorkerResult) -> Worker<'_> {
     let failure = worker.failure.as_ref();
-    let well = failure.is_none() && worker.phase == WorkerPhase::Closed;
+    let well = failure.is_none() && worker.phase == Some(WorkerPhase::Closed);
     let message = failure.map_or_else(String::new, |failure| match failure.exit {
         Some(exit) => format!("{}; k6 {}", failure.message, exit.meaning()),
         None => failure.message.clone(),
@@ -213,11 +213,12 @@ fn worker(worker: &WorkerResult) -> Worker<'_> {
     Worker {
         number: worker.index.number(),
         came: match worker.phase {
-            WorkerPhase::Closed if well => "finished",
-            WorkerPhase::Closed => "failed",
-            WorkerPhase::Ended => "lost at its end",
-            WorkerPhase::Running => "lost while it ran",
-            WorkerPhase::Claimed | WorkerPhase::Ready => "never started",
+            Some(WorkerPhase::Closed) if well => "finished",
+            Some(WorkerPhase::Closed) => "failed",
+            Some(WorkerPhase::Ended) => "lost at its end",
+            Some(WorkerPhase::Running) => "lost while it ran",
+            Some(WorkerPhase::Claimed | WorkerPhase::Ready) => "never started",
+            None => "never came",
         },
         well,
         skew: worker.skew_ms.map_or(NOTHING.to_owned(), |skew| format::milliseconds(skew, None)),

@@ -76,7 +76,7 @@ fn failed(verdict: &Verdict) -> Option<String> {
 
 /// `12`, or `49 of 50` where not all came to their end.
 fn workers(verdict: &Verdict) -> String {
-    let closed = verdict.workers.iter().filter(|worker| worker.phase == WorkerPhase::Closed).count();
+    let closed = verdict.workers.iter().filter(|worker| worker.phase == Some(WorkerPhase::Closed)).count();
     let planned = verdict.planned_workers;
     if u32::try_from(closed) == Ok(planned) { planned.to_string() } else { format!("{closed} of {planned}") }
 }

@@ -20,6 +20,7 @@ pub(super) fn doubts(evidence: &Evidence<'_>, accepted: &BTreeSet<WorkerIndex>, 
     let mut reasons: Vec<Reason> = fallen.filter(|(index, _)| !is_accepted(index)).map(|(_, reason)| reason).collect();
     reasons.extend(unclosed_workers(evidence).filter(|(index, _)| !is_accepted(index)).map(|(_, reason)| reason));
     reasons.extend(stopped_by_us(evidence, reasons.is_empty()));
+    reasons.extend(unheard_workers(evidence));
     reasons.extend(teardown_missing(evidence));
     reasons.extend(unreadable_chunks(evidence));
     reasons.extend(missing_closings(evidence));
@@ -141,6 +142,19 @@ fn unclosed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (Wor
         let message = format!("{index} has not said how it ended");
         let worker = Some(index.number());
         (index, Reason { worker, ..reason(ReasonCode::WorkerLost, message, Some("run the test again")) })
+    })
+}
+
+/// Workers that were waited for and never claimed their segment.
+fn unheard_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = Reason> + 'a {
+    let run = evidence.run;
+    let is_late = run.state.abort.as_ref().is_some_and(|abort| abort.cause == AbortCause::Deadline);
+    let planned = run.plan.worker_indices().filter(move |_| is_late && run.state.phase >= Phase::Initializing);
+    let is_known = |index| evidence.workers.iter().any(|w| w.index == index) || evidence.lost.contains_key(&index);
+    planned.filter(move |index| !is_known(*index)).map(|index| {
+        let message = format!("{index} was called and never came");
+        let next_step = "look for its call in the log of whoever should run it, and run the test again";
+        Reason { worker: Some(index.number()), ..reason(ReasonCode::WorkerNotLaunched, message, Some(next_step)) }
     })
 }
 

@@ -38,7 +38,7 @@ pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> S
 
 /// `11 of 12 finished, start skew p99 18ms; worker 7 did not`
 fn workers(verdict: &Verdict) -> String {
-    let finished = |worker: &&WorkerResult| worker.phase == WorkerPhase::Closed && worker.failure.is_none();
+    let finished = |worker: &&WorkerResult| worker.phase == Some(WorkerPhase::Closed) && worker.failure.is_none();
     let count = verdict.workers.iter().filter(finished).count();
     let mut text = format!("{count} of {} finished", verdict.planned_workers);
     if let Some(skew) = verdict.start_skew_p99_ms {

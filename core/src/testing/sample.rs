@@ -110,7 +110,7 @@ pub fn incomplete() -> Verdict {
     }
     verdict.thresholds[2].value = Some(Number(0.0009));
     if let Some(lost) = verdict.workers.get_mut(6) {
-        lost.phase = WorkerPhase::Running;
+        lost.phase = Some(WorkerPhase::Running);
         lost.samples_read = None;
         lost.failure = Some(failure);
     }
@@ -153,7 +153,7 @@ fn worker(index: u32) -> WorkerResult {
     let samples = 453_128 + u64::from(index % 2) * 34;
     WorkerResult {
         index: WorkerIndex(index),
-        phase: WorkerPhase::Closed,
+        phase: Some(WorkerPhase::Closed),
         skew_ms: Some(3.1 + f64::from(index * 7 % 12) * 1.39),
         samples_read: Some(samples),
         samples_merged: samples,

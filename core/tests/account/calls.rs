@@ -112,6 +112,8 @@ fn a_worker_that_does_not_come_is_named() {
                 assert_eq!(codes(&verdict)[0], code, "{habit:?}: {}", told(&verdict));
             }
             assert!(account.time().elapsed() < seconds(within), "{habit:?}: {:?}", account.time().elapsed());
+            let worker_2 = verdict.reasons.iter().any(|reason| reason.worker == Some(2));
+            assert!(worker_2, "{habit:?}: {}", told(&verdict));
             account.all_over().await;
         });
     }

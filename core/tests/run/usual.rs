@@ -56,7 +56,7 @@ fn every_sample_that_was_read_is_merged() {
     assert!(verdict.samples.before_start >= 8, "{:?}", verdict.samples);
     for worker in &verdict.workers {
         assert_eq!(worker.samples_read, Some(worker.samples_merged), "{worker:?}");
-        assert_eq!(worker.phase, WorkerPhase::Closed);
+        assert_eq!(worker.phase, Some(WorkerPhase::Closed));
     }
     let requests = verdict.summary.metrics.iter().find(|m| m.name == "http_reqs").expect("merged");
     assert!(matches!(&requests.values, Values::Counter { count, .. } if count.0.to_bits() == 400_f64.to_bits()));
