@@ -1,5 +1,16 @@
 //! What people see when a command cannot do what it was asked: sorted here, at the edge, and written in one form.
 
+/// Errors of the machinery, whatever they are in detail. It stands before the modules that use it.
+macro_rules! infrastructure {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::from_error(exit::INFRASTRUCTURE, &error)
+            }
+        })*
+    };
+}
+
 mod aws;
 
 use std::{error::Error, fmt::Write as _, io, path::Path};
@@ -214,17 +225,6 @@ impl From<ReapError> for Failure {
             ReapError::Aggregate(error) => error.into(),
         }
     }
-}
-
-/// Errors of the machinery, whatever they are in detail.
-macro_rules! infrastructure {
-    ($($error:ty),*) => {
-        $(impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                Self::from_error(exit::INFRASTRUCTURE, &error)
-            }
-        })*
-    };
 }
 
 infrastructure!(StoreError, AggregateError, WorkError, K6NotFound, GeneratorError);

@@ -50,17 +50,6 @@ impl From<&MissingPermission> for Failure {
     }
 }
 
-/// Errors of AWS say what it said and what to do about it.
-macro_rules! infrastructure {
-    ($($error:ty),*) => {
-        $(impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                Self::from_error(exit::INFRASTRUCTURE, &error)
-            }
-        })*
-    };
-}
-
 infrastructure!(CallError, ConfigError, SecretsError);
 
 impl From<StackError> for Failure {
