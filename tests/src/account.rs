@@ -13,6 +13,7 @@ use crate::{
     cli::{Folder, Running, Said},
     k6_binary,
     servers::{Environment, Ministack},
+    tls::Certificate,
 };
 
 /// Workers that a deployment of these tests has at one time.
@@ -34,6 +35,8 @@ pub struct Differences<'a> {
     pub variables: &'a [(&'a str, &'a str)],
     /// Parameters of the template: `WorkerCapacity=2`.
     pub parameters: &'a [&'a str],
+    /// The certificate of an account that is reached by TLS only.
+    pub certificate: Option<&'a Certificate>,
 }
 
 impl Account {
@@ -51,7 +54,11 @@ impl Account {
         let k6 = k6_binary().display().to_string();
         let variables = [&[("LAMBDALOAD_K6", k6.as_str())], differences.variables].concat();
         let home = tempfile::tempdir().expect("a folder");
-        let account = Self { ministack: Ministack::start_with(&variables), stack: "lambdaload".to_owned(), home };
+        let ministack = match differences.certificate {
+            Some(certificate) => Ministack::start_with_tls(certificate, &variables),
+            None => Ministack::start_with(&variables),
+        };
+        let account = Self { ministack, stack: "lambdaload".to_owned(), home };
         account.deploy_again(differences.parameters);
         account
     }

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod servers;
 pub mod target;
 pub mod template;
+pub mod tls;
 
 use std::{
     path::{Path, PathBuf},

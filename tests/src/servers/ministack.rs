@@ -1,6 +1,10 @@
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{Environment, REGION, environment, http, process, process::Server, provided};
+use crate::tls::Certificate;
 
 /// The account that the emulator says it is.
 const ACCOUNT: &str = "123456789012";
@@ -13,6 +17,8 @@ const ACCOUNT: &str = "123456789012";
 #[derive(Debug)]
 pub struct Ministack {
     server: Server,
+    /// What it is reached with by TLS, if it is.
+    certificate: Option<PathBuf>,
 }
 
 impl Ministack {
@@ -34,18 +40,50 @@ impl Ministack {
     /// | `AWS_ENDPOINT_URL` | where functions find their AWS, for a proxy between them and this account |
     /// | any other, such as `LAMBDALOAD_K6` | is in the environment of every function |
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
-        let server = Server::start("ministack", |port, folder| command(port, folder, variables), ready);
-        Self { server }
+        let command = |port, folder: &Path| {
+            let mut command = command(port, folder);
+            // Without it, functions are given no endpoint.
+            command.env("AWS_ENDPOINT_URL", process::url(port)).envs(variables.iter().copied());
+            command
+        };
+        let server = Server::start("ministack", command, |port| ready(&process::url(port)));
+        Self { server, certificate: None }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Starts an empty account that is reached by TLS only, with this certificate, and more variables.
+    pub fn start_with_tls(certificate: &Certificate, variables: &[(&str, &str)]) -> Self {
+        let file = certificate.file();
+        let command = |port, folder: &Path| {
+            let mut command = command(port, folder);
+            command
+                .env("USE_SSL", "1")
+                .env("MINISTACK_SSL_CERT", &file)
+                .env("MINISTACK_SSL_KEY", certificate.key_file())
+                .env("AWS_ENDPOINT_URL", by_tls(&process::url(port)))
+                // What functions trust.
+                .env("SSL_CERT_FILE", &file)
+                .envs(variables.iter().copied());
+            command
+        };
+        let server = Server::start("ministack", command, |port| ready(&by_tls(&process::url(port))));
+        Self { server, certificate: Some(file) }
+    }
+
+    /// `http://127.0.0.1:PORT`, or with `https` if it is reached by TLS.
     pub fn endpoint(&self) -> String {
-        self.server.url()
+        let url = self.server.url();
+        if self.certificate.is_some() { by_tls(&url) } else { url }
     }
 
     /// What a client needs to use this account as its root.
     pub fn environment(&self) -> Environment {
-        environment("AWS_ENDPOINT_URL", &self.endpoint())
+        let mut environment = environment("AWS_ENDPOINT_URL", &self.endpoint());
+        if let Some(file) = &self.certificate {
+            // Of Rust and Go, and of Python.
+            let names = ["SSL_CERT_FILE", "AWS_CA_BUNDLE"].into_iter();
+            environment.extend(names.map(|name| (name.to_owned(), file.display().to_string())));
+        }
+        environment
     }
 
     /// Its process; functions are its children.
@@ -65,7 +103,7 @@ impl Ministack {
 }
 
 /// With an environment built from nothing, because every function inherits it.
-fn command(port: u16, folder: &Path, variables: &[(&str, &str)]) -> Command {
+fn command(port: u16, folder: &Path) -> Command {
     let mut command = Command::new(provided("LAMBDALOAD_MINISTACK"));
     command
         .env_clear()
@@ -79,17 +117,18 @@ fn command(port: u16, folder: &Path, variables: &[(&str, &str)]) -> Command {
         .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
         .env("MINISTACK_REGION", REGION)
         .env("AWS_DEFAULT_REGION", REGION)
-        // Without it, functions are given no endpoint.
-        .env("AWS_ENDPOINT_URL", process::url(port))
         // It would listen on a port that is always the same.
         .env("IOT_MTLS_ENABLED", "0")
-        .envs(variables.iter().copied())
         .current_dir(folder);
     command
 }
 
-fn ready(port: u16) -> Result<(), String> {
-    let (status, body) = http("GET", &format!("{}/_ministack/health", process::url(port)), &[], "")
-        .map_err(|error| error.to_string())?;
+fn by_tls(url: &str) -> String {
+    url.replacen("http:", "https:", 1)
+}
+
+fn ready(url: &str) -> Result<(), String> {
+    let (status, body) =
+        http("GET", &format!("{url}/_ministack/health"), &[], "").map_err(|error| error.to_string())?;
     if status == 200 { Ok(()) } else { Err(format!("its health is {status}: {body}")) }
 }

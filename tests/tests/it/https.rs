@@ -12,10 +12,8 @@ use std::{
     time::Duration,
 };
 
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
+use lambdaload_tests::tls::Certificate;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// A running server. It stops when it is dropped.
 pub(crate) struct Https {
@@ -35,15 +33,7 @@ struct Shared {
 impl Https {
     /// Serves these files, by path, on a free port.
     pub(crate) fn start(files: &[(&'static str, &'static str)]) -> Self {
-        let own = rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()]).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("protocols")
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key)
-            .expect("a certificate and its key");
+        let own = Certificate::new();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
@@ -51,7 +41,7 @@ impl Https {
             requests: Mutex::default(),
             stop: AtomicBool::new(false),
         });
-        let (config, of_server) = (Arc::new(config), Arc::clone(&shared));
+        let (config, of_server) = (own.server(), Arc::clone(&shared));
         let server = thread::spawn(move || {
             for stream in listener.incoming() {
                 if of_server.stop.load(Ordering::SeqCst) {
@@ -61,7 +51,7 @@ impl Https {
                 let _ = stream.and_then(|stream| of_server.answer(stream, &config));
             }
         });
-        Self { address, certificate: own.cert.pem(), shared, server: Some(server) }
+        Self { address, certificate: own.pem, shared, server: Some(server) }
     }
 
     /// `https://127.0.0.1:PORT`, without a slash at its end.

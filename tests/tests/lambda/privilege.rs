@@ -9,6 +9,7 @@ use lambdaload_tests::{
     fixture,
     servers::{Call, Permission, Recorder},
     target::Target,
+    tls::Certificate,
 };
 use serde_json::Value;
 
@@ -131,24 +132,22 @@ struct Guarded {
     recorder: Recorder,
     user: BTreeMap<&'static str, String>,
     folder: Folder,
+    /// Its files are used as long as the account is.
+    _certificate: Certificate,
 }
 
 impl Guarded {
     fn new() -> Self {
-        let recorder = Recorder::start();
+        // The bucket's policy forbids everything but TLS to everybody.
+        let certificate = Certificate::new();
+        let recorder = Recorder::start_with_tls(&certificate);
         let endpoint = recorder.endpoint();
         let account = Account::deploy(&Differences {
             variables: &[("AUTH", "true"), ("AWS_ENDPOINT_URL", &endpoint)],
             parameters: &["WorkerCapacity=2"],
+            certificate: Some(&certificate),
         });
         recorder.forward_to(&account.endpoint());
-        // The recorder speaks plain HTTP, which the bucket's policy forbids to everybody.
-        account.ask(
-            "s3 = client('s3')
-bucket = next(b['Name'] for b in s3.list_buckets()['Buckets'] if b['Name'].startswith('lambdaload-bucket'))
-s3.delete_bucket_policy(Bucket=bucket)
-print('null')",
-        );
         // The emulator takes the group `default` for that of every schedule, because the group is in the body. What the
         // template grants is compared with what was asked for below.
         account.ask(
@@ -174,7 +173,7 @@ print(json.dumps(iam.create_access_key(UserName='ci')['AccessKey'], default=str)
         ]);
         let folder = Folder::new();
         folder.write("script.js", SCRIPT);
-        Self { account, recorder, user, folder }
+        Self { account, recorder, user, folder, _certificate: certificate }
     }
 
     /// Runs the command to its end, which must be this one.
@@ -305,6 +304,14 @@ fn whole_runs_need_what_policies_grant_and_nothing_less() {
     let calls = guarded.recorder.calls();
     let refused: Vec<_> = calls.iter().filter(|call| call.status == Some(403)).map(|call| &call.needs).collect();
     assert!(refused.is_empty(), "{refused:#?}");
+
+    // All of this by TLS, which is all that the bucket takes.
+    let policy = guarded.account.ask(
+        "s3 = client('s3')
+bucket = next(b['Name'] for b in s3.list_buckets()['Buckets'] if b['Name'].startswith('lambdaload-bucket'))
+print(s3.get_bucket_policy(Bucket=bucket)['Policy'])",
+    );
+    assert_eq!(policy["Statement"][0]["Sid"], "OnlyByTls", "{policy:#}");
 
     // Nothing missing.
     let of_user: Vec<&Call> =

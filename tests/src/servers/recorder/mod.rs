@@ -19,16 +19,20 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
 use serde_json::Value;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::oneshot,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use actions::Asked;
 pub use actions::Permission;
 
 use super::{Environment, environment};
+use crate::tls::Certificate;
 
 /// A proxy before an AWS API that keeps what it was asked, and can do with requests what networks and queues do.
 ///
@@ -36,6 +40,8 @@ use super::{Environment, environment};
 #[derive(Debug)]
 pub struct Recorder {
     address: SocketAddr,
+    /// How it is reached: `http` or `https`.
+    scheme: &'static str,
     state: Arc<State>,
     /// Dropped to stop the proxy.
     stop: Option<oneshot::Sender<()>>,
@@ -99,6 +105,13 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     /// Names of functions by their keys.
     functions: Mutex<BTreeMap<String, Option<String>>>,
+    tls: Option<Tls>,
+}
+
+/// How it speaks TLS, on both sides.
+struct Tls {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
 }
 
 impl std::fmt::Debug for State {
@@ -111,15 +124,24 @@ impl Recorder {
     /// Starts on a free port, before nothing yet: [`forward_to`](Self::forward_to) says where requests go. So an account
     /// can be started that gives its functions this endpoint.
     pub fn start() -> Self {
-        Self::try_start()
+        Self::start_on(State::default())
+    }
+
+    /// The same, by TLS: it has this certificate, and so must the server before which it is.
+    pub fn start_with_tls(certificate: &Certificate) -> Self {
+        let tls = Tls { server: certificate.server(), client: certificate.client() };
+        Self::start_on(State { tls: Some(tls), ..State::default() })
+    }
+
+    fn start_on(state: State) -> Self {
+        Self::try_start(Arc::new(state))
             .unwrap_or_else(|error| panic!("the recorder can't start on a free port of the loopback: {error}"))
     }
 
-    fn try_start() -> io::Result<Self> {
+    fn try_start(state: Arc<State>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let state = Arc::<State>::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
@@ -131,7 +153,8 @@ impl Recorder {
                 }
             });
         })?;
-        Ok(Self { address, state, stop: Some(stop), proxy: Some(proxy) })
+        let scheme = if state.tls.is_some() { "https" } else { "http" };
+        Ok(Self { address, scheme, state, stop: Some(stop), proxy: Some(proxy) })
     }
 
     /// Starts before `endpoint`, which is `http://HOST:PORT`.
@@ -141,15 +164,15 @@ impl Recorder {
         recorder
     }
 
-    /// From now on, requests go to `endpoint`, which is `http://HOST:PORT`.
+    /// From now on, requests go to `endpoint`, which is `http://HOST:PORT`, or `https` if this speaks TLS.
     pub fn forward_to(&self, endpoint: &str) {
-        let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
+        let host = endpoint.trim_start_matches(self.scheme).trim_start_matches("://").trim_end_matches('/');
         *lock(&self.state.upstream) = Some(host.to_owned());
     }
 
-    /// `http://127.0.0.1:PORT`: what to use instead of the server's own.
+    /// `http://127.0.0.1:PORT`, or `https`: what to use instead of the server's own.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// What a client needs to use the server through this.
@@ -196,11 +219,23 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let answer = service::service_fn(|request| answer(Arc::clone(&state), request));
+            let connection: Box<dyn Connection> = match &state.tls {
+                None => Box::new(connection),
+                Some(tls) => match TlsAcceptor::from(Arc::clone(&tls.server)).accept(connection).await {
+                    Ok(connection) => Box::new(connection),
+                    // A client that does not trust it.
+                    Err(_) => return,
+                },
+            };
             // An error is a connection that was lost, by a fault or by the client.
             _ = server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
         });
     }
 }
+
+/// Bytes both ways.
+trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Answer = Response<Full<Bytes>>;
@@ -285,30 +320,37 @@ impl State {
     async fn pass_on(&self, request: Request<Bytes>) -> Answer {
         let upstream = lock(&self.upstream).clone();
         let answer = match upstream {
-            Some(upstream) => exchange(&upstream, request).await,
+            Some(upstream) => self.exchange(&upstream, request).await,
             None => Err("it was told no server yet".into()),
         };
         answer.unwrap_or_else(|why| plain(StatusCode::BAD_GATEWAY, format!("the recorder got no answer: {why}").into()))
     }
-}
 
-/// Sends a request on a connection of its own.
-async fn exchange(upstream: &str, request: Request<Bytes>) -> Result<Answer, Failure> {
-    let connection = TcpStream::connect(upstream).await?;
-    let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(connection)).await?;
-    let connection = tokio::spawn(connection);
-    let mut request = request.map(Full::new);
-    // The body is here as a whole, so its length is known.
-    for name in [header::TRANSFER_ENCODING, header::CONNECTION, header::EXPECT] {
-        request.headers_mut().remove(name);
+    /// Sends a request on a connection of its own.
+    async fn exchange(&self, upstream: &str, request: Request<Bytes>) -> Result<Answer, Failure> {
+        let connection = self.connect(upstream).await?;
+        let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(connection)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = request.map(Full::new);
+        // The body is here as a whole, so its length is known.
+        for name in [header::TRANSFER_ENCODING, header::CONNECTION, header::EXPECT] {
+            request.headers_mut().remove(name);
+        }
+        let (mut parts, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        connection.abort();
+        for name in [header::TRANSFER_ENCODING, header::CONNECTION] {
+            parts.headers.remove(name);
+        }
+        Ok(Response::from_parts(parts, Full::new(body)))
     }
-    let (mut parts, body) = sender.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    connection.abort();
-    for name in [header::TRANSFER_ENCODING, header::CONNECTION] {
-        parts.headers.remove(name);
+
+    async fn connect(&self, upstream: &str) -> Result<Box<dyn Connection>, Failure> {
+        let connection = TcpStream::connect(upstream).await?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(connection)) };
+        let server = ServerName::from(connection.peer_addr()?.ip());
+        Ok(Box::new(TlsConnector::from(Arc::clone(&tls.client)).connect(server, connection).await?))
     }
-    Ok(Response::from_parts(parts, Full::new(body)))
 }
 
 fn plain(status: StatusCode, body: Bytes) -> Answer {
