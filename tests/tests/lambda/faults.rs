@@ -1,118 +1,23 @@
 //! What goes wrong in an account, done to the real functions: processes that are killed, calls that come twice or late,
 //! answers that are lost. Each run ends in the right verdict, or in *invalid* with the worker named.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use lambdaload_tests::{
-    account::{Account, Differences},
-    cli::{Folder, descendants, is_alive, signal, wait_for},
+    account::Differences,
+    cli::{Folder, is_alive, signal, wait_for},
     servers::{Call, Fault, Microburst, Recorder, Toxiproxy},
-    target::Target,
 };
 use serde_json::{Value, json};
 
-/// Each iteration asks for a path of its own, so the target knows what was done twice.
-const SCRIPT: &str = r"
-import http from 'k6/http';
-import { sleep } from 'k6';
-import exec from 'k6/execution';
+use crate::scene::{Scene, reasons};
 
-const iterations = Number(__ENV.ITERATIONS || 80);
-
-export const options = {
-  scenarios: { ask: { executor: 'shared-iterations', vus: 4, iterations, maxDuration: '90s' } },
-  thresholds: { iterations: [`count==${iterations}`] },
-};
-
-export default function () {
-  http.get(`${__ENV.TARGET}/iteration/${exec.scenario.iterationInTest}`);
-  sleep(0.25);
-}
-";
-
-/// An account, a target, and a folder with [`SCRIPT`].
-struct Scene {
-    account: Account,
-    target: Target,
-    folder: Folder,
-}
-
-impl Scene {
-    fn new(differences: &Differences<'_>) -> Self {
-        let folder = Folder::new();
-        folder.write("script.js", SCRIPT);
-        Self { account: Account::deploy(differences), target: Target::start(), folder }
-    }
-
-    /// An account whose functions reach it through a recorder.
-    fn recorded() -> (Self, Recorder) {
-        let recorder = Recorder::start();
-        let scene = Self::new(&Differences {
-            variables: &[("AWS_ENDPOINT_URL", &recorder.endpoint())],
-            ..Differences::default()
-        });
-        recorder.forward_to(&scene.account.endpoint());
-        (scene, recorder)
-    }
-
-    /// Starts a run of two workers, and returns its id.
-    fn detached(&self, iterations: u32, more: &[&str]) -> String {
-        let (target, iterations) = (format!("TARGET={}", self.target.url()), format!("ITERATIONS={iterations}"));
-        let usual = ["script.js", "--workers", "2", "-e", &target, "-e", &iterations];
-        self.account.detached(&self.folder, &[&usual, more].concat())
-    }
-
-    fn verdict(&self, run: &str) -> Value {
-        self.account.verdict(&Folder::new(), run)
-    }
-
-    /// How often each iteration has asked.
-    fn asked(&self) -> BTreeMap<String, u64> {
-        self.target.requests()
-    }
-
-    /// Waits until so many iterations have begun.
-    fn wait_until_asked(&self, iterations: usize) {
-        wait_for("the load to run", || (self.asked().len() >= iterations).then_some(()));
-    }
-
-    /// The k6 of all workers that run load.
-    fn k6s(&self) -> Vec<u32> {
-        let name = lambdaload_tests::k6_binary().display().to_string();
-        let all = descendants(self.account.pid()).into_iter();
-        all.filter(|(pid, line)| line.starts_with(&name) && is_alive(*pid)).map(|(pid, _)| pid).collect()
-    }
-
-    fn wait_until_no_k6(&self) {
-        wait_for("every k6 to end", || self.k6s().is_empty().then_some(()));
-    }
-
-    /// The processes of a function that are there, whether or not they have something to do.
-    fn processes(&self, function: &str) -> Vec<u32> {
-        let variable = format!("LAMBDALOAD_FUNCTION={function}");
-        let is_one = |pid: &u32| {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
-        };
-        descendants(self.account.pid()).into_iter().map(|(pid, _)| pid).filter(is_one).collect()
-    }
-
-    /// Asserts that a run has passed, with each iteration done once.
-    fn assert_passed_once(&self, verdict: &Value, iterations: usize) {
-        assert_eq!(verdict["outcome"], "passed", "{verdict:#}\n{}", self.account.said());
-        let asked = self.asked();
-        assert_eq!(asked.len(), iterations, "{asked:?}");
-        assert!(asked.values().all(|count| *count == 1), "something was done twice: {asked:?}");
-    }
-}
-
-/// The codes of a verdict's reasons, with the worker that they are about.
-fn reasons(verdict: &Value) -> Vec<(&str, Option<u64>)> {
-    let reasons = verdict["reasons"].as_array().expect("reasons").iter();
-    reasons.map(|reason| (reason["code"].as_str().unwrap_or_default(), reason["worker"].as_u64())).collect()
+/// The worker, of two, whose k6 this is: it says so by its segment.
+fn worker_of(k6: u32) -> u64 {
+    let line = std::fs::read(format!("/proc/{k6}/cmdline")).expect("it runs");
+    let line = String::from_utf8_lossy(&line).into_owned();
+    assert!(line.contains("1/2"), "{line}");
+    if line.contains("0:1/2") { 1 } else { 2 }
 }
 
 /// The parent of a process.
@@ -130,13 +35,13 @@ fn a_worker_that_is_killed_is_named_and_stops_the_run() {
     scene.wait_until_asked(10);
     let k6s = scene.k6s();
     assert_eq!(k6s.len(), 2, "{k6s:?}");
-    let killed = Instant::now();
+    let (killed, worker) = (Instant::now(), worker_of(k6s[0]));
     signal(parent(k6s[0]), "KILL");
 
     let verdict = scene.verdict(&run);
     assert_eq!(verdict["outcome"], "invalid", "{verdict:#}");
     let reasons = reasons(&verdict);
-    assert!(reasons.iter().any(|(code, worker)| *code == "worker_lost" && worker.is_some()), "{verdict:#}");
+    assert!(reasons.contains(&("worker_lost", Some(worker))), "not worker {worker}: {verdict:#}");
     // The load would have gone on for more than a minute.
     assert!(killed.elapsed() < Duration::from_mins(1), "it took {:?}: {verdict:#}", killed.elapsed());
     scene.wait_until_no_k6();
@@ -157,6 +62,7 @@ fn workers_that_are_called_twice_run_once() {
 
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
+#[expect(clippy::print_stderr, reason = "a figure for whoever asks for it")]
 fn stop_from_elsewhere_stops_every_worker() {
     let scene = Scene::new(&Differences::default());
     let run = scene.detached(1200, &[]);
@@ -164,7 +70,15 @@ fn stop_from_elsewhere_stops_every_worker() {
     let elsewhere = Folder::new();
     let said = scene.account.run(&elsewhere, &["stop", &run]);
     assert_eq!(said.code, Some(0), "{said:#?}");
-    scene.wait_until_no_k6();
+    let (stopped, mut last) = (Instant::now(), (scene.asked().len(), Duration::ZERO));
+    wait_for("every k6 to end", || {
+        let asked = scene.asked().len();
+        if asked > last.0 {
+            last = (asked, stopped.elapsed());
+        }
+        scene.k6s().is_empty().then_some(())
+    });
+    eprintln!("the last request came {} ms after the stop was written", last.1.as_millis());
     let asked = scene.asked();
 
     let said = scene.account.run(&elsewhere, &["watch", &run, "--output", "json", "--quiet"]);
@@ -294,4 +208,42 @@ fn throttled_stores_change_nothing() {
     scene.assert_passed_once(&verdict, 160);
     let fired = (faults.fired_count("s3"), faults.fired_count("dynamodb"));
     assert!(fired.0 > 0 && fired.1 > 0, "no faults were made: {fired:?}");
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_worker_that_is_called_late_does_nothing() {
+    let (scene, recorder) = Scene::recorded();
+    let is_call = |call: &Call| call.is("lambda:InvokeFunction") && call.path.contains("-worker/");
+    // Longer than a worker may take to get ready.
+    recorder.make(Fault::Queued(Duration::from_secs(80)), 1, is_call);
+    let run = scene.detached(80, &[]);
+    let verdict = scene.verdict(&run);
+    assert_eq!(verdict["outcome"], "invalid", "{verdict:#}");
+    assert!(verdict["reasons"][0]["message"].as_str().is_some_and(|said| said.contains(": worker ")), "{verdict:#}");
+    let came =
+        |recorder: &Recorder| recorder.calls().iter().filter(|call| is_call(call)).all(|call| call.status.is_some());
+    assert!(!came(&recorder), "the late call came in time");
+    scene.wait_until_no_k6();
+    wait_for("the late call", || came(&recorder).then_some(()));
+    wait_for("the late worker to leave", || scene.account.said_all().contains("Ok(Late)").then_some(()));
+    assert_eq!(scene.k6s(), [0_u32; 0], "it started k6");
+    assert!(scene.asked().is_empty(), "half of the load is no load: {:?}", scene.asked());
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_second_aggregator_at_the_same_time_changes_nothing() {
+    let scene = Scene::new(&Differences::default());
+    let run = scene.detached(160, &[]);
+    scene.wait_until_asked(10);
+    let task = json!({ "run": run, "succession": 0 }).to_string();
+    let call = format!(
+        "answer = client('lambda').invoke(FunctionName='lambdaload-aggregator', InvocationType='Event', Payload='{task}')\n\
+         print(answer['StatusCode'])"
+    );
+    assert_eq!(scene.account.ask(&call), 202);
+    wait_for("two aggregators", || (scene.processes("aggregator").len() == 2).then_some(()));
+    let verdict = scene.verdict(&run);
+    scene.assert_passed_once(&verdict, 160);
 }

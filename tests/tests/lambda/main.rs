@@ -5,5 +5,7 @@
 
 mod faults;
 mod life;
+mod limits;
 mod privilege;
 mod runs;
+mod scene;

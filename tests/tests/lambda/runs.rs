@@ -59,3 +59,33 @@ fn eight_workers_give_the_verdict_of_the_local_fleet() {
 fn forty_workers_give_the_verdict_of_the_local_fleet() {
     same_as_local("40");
 }
+
+/// Tries to reach what hands out credentials, and looks for credentials in its variables.
+const INTRUDER: &str = r"
+import http from 'k6/http';
+
+export const options = { vus: 2, iterations: 2 };
+
+export default function () {
+  console.log(`metadata: ${http.get('http://169.254.169.254/latest/meta-data/', { timeout: '5s' }).error}`);
+  console.log(`credentials: ${http.get('http://169.254.170.2/', { timeout: '5s' }).error}`);
+  console.log(`variables: ${Object.keys(__ENV).filter((name) => name.startsWith('AWS_')).join()};`);
+}
+";
+
+/// What scripts say is also how the logs of workers are seen to arrive.
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn scripts_have_no_credentials_and_no_way_to_any() {
+    let (folder, account) = (Folder::new(), Account::shared());
+    folder.write("script.js", INTRUDER);
+    let run = account.detached(&folder, &["script.js", "--workers", "2"]);
+    account.verdict(&folder, &run);
+    for worker in ["1", "2"] {
+        let said = account.run(&folder, &["logs", &run, "--worker", worker]);
+        assert_eq!(said.code, Some(0), "{said:#?}");
+        for line in ["metadata: ip is blacklisted", "credentials: ip is blacklisted", "variables: ;"] {
+            assert!(said.stdout.lines().any(|found| found.ends_with(line)), "no `{line}`: {said:#?}");
+        }
+    }
+}
