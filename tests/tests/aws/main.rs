@@ -8,4 +8,5 @@ mod doctor;
 mod launches;
 mod refusals;
 mod runs;
+mod signing_in;
 mod stand_in;
