@@ -157,7 +157,8 @@ impl Account {
     /// With what the command said, if it does not start it.
     pub fn detached(&self, folder: &Folder, arguments: &[&str]) -> String {
         let said = self.run(folder, &[&["run", "--detach"], arguments].concat());
-        let answer: Value = serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"));
+        let answer: Value = serde_json::from_str(&said.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {said:#?}\nthe functions: {}", self.said()));
         answer["run"].as_str().unwrap_or_else(|| panic!("no run: {said:#?}")).to_owned()
     }
 
@@ -176,12 +177,15 @@ impl Account {
 ///
 /// # Panics
 /// If it is not known where that is.
-fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     variable("LAMBDALOAD_SAM_BUILD")
 }
 
 /// The folder of `sam`.
-fn tools() -> PathBuf {
+///
+/// # Panics
+/// If it is not known where that is.
+pub fn tools() -> PathBuf {
     variable("LAMBDALOAD_TOOLS")
 }
 

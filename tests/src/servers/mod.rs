@@ -10,6 +10,7 @@
 mod dynamodb_local;
 mod microburst;
 mod ministack;
+pub mod podman;
 mod process;
 mod recorder;
 mod toxiproxy;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 pub use dynamodb_local::DynamoDbLocal;
 pub use microburst::Microburst;
 pub use ministack::Ministack;
+pub use podman::Podman;
 pub use recorder::{Call, Fault, Permission, Recorder};
 pub use toxiproxy::{Proxy, Toxiproxy};
 pub use versitygw::Versitygw;

@@ -69,19 +69,9 @@ impl Server {
         let errors = log.try_clone().expect("a log file");
         let child = command.process_group(0).stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
         let child = child.unwrap_or_else(|error| panic!("{name} can't be started as {program}: {error}"));
-        // A test's process may end without dropping anything: what is static is never dropped, and a test may be killed.
-        // Its end of this pipe is closed in any case.
         // A process that is being killed may write once more.
         let script = "read -r _; kill -s KILL -- \"-$1\"; rm -rf -- \"$2\" || { sleep 1; rm -rf -- \"$2\"; }";
-        let keeper = Command::new("/bin/sh")
-            .args(["-c", script, "keeper", &child.id().to_string()])
-            .arg(&folder)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a shell that ends the server");
+        let keeper = keeper(script, &[child.id().to_string(), folder.display().to_string()]);
         (Self { port, folder, child, keeper }, program)
     }
 
@@ -153,6 +143,22 @@ impl Drop for Server {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// A shell that runs `script` when its input ends: it ends what a test has started.
+///
+/// A test's process may end without dropping anything: what is static is never dropped, and a test may be killed. Its end
+/// of the pipe is closed in any case.
+pub(super) fn keeper(script: &str, arguments: &[String]) -> Child {
+    Command::new("/bin/sh")
+        .args(["-c", script, "keeper"])
+        .args(arguments)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell that ends what was started")
 }
 
 /// The address of a port of the loopback.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod containers;
 mod faults;
 mod life;
 mod limits;

@@ -6,7 +6,8 @@ use std::{
 
 use lambdaload_tests::{
     cli::{descendants, is_alive, wait_for},
-    servers::{ACCESS_KEY, DynamoDbLocal, Microburst, Ministack, Toxiproxy, Versitygw},
+    servers::{ACCESS_KEY, DynamoDbLocal, Microburst, Ministack, Podman, Toxiproxy, Versitygw, podman},
+    target::Target,
 };
 use serde_json::{Value, json};
 
@@ -192,4 +193,32 @@ fn a_server_is_gone_when_its_test_was_killed() {
     test.kill().expect("it runs");
     test.wait().expect("it ends");
     wait_for("the server to end", || (!is_alive(pid)).then_some(()));
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn podman_runs_containers_and_takes_them_with_it() {
+    let Some(podman) = Podman::or_skip() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::copy("/bin/busybox", folder.path().join("busybox")).expect("busybox");
+    fs::write(folder.path().join("Dockerfile"), "FROM scratch\nCOPY busybox /busybox\n").expect("a file");
+    podman.build("sleeper", folder.path());
+    let target = Target::start();
+    let url = format!("{}/cart", target.url().replace("127.0.0.1", podman::HOST));
+    assert_eq!(
+        podman.run(&["run", "--rm", "--network", podman::NETWORK, "sleeper", "/busybox", "wget", "-qO-", &url]),
+        "cart"
+    );
+
+    podman.run(&["run", "--detach", "--network", podman::NETWORK, "sleeper", "/busybox", "sleep", "600"]);
+    let containers = podman.containers();
+    assert_eq!(containers.len(), 1, "{containers:?}");
+    let (socket, pid) = (podman.host(), containers[0].1);
+    assert!(is_alive(pid));
+    drop(podman);
+    assert!(!is_alive(pid), "{pid} still runs");
+    let folder = PathBuf::from(socket.trim_start_matches("unix://")).parent().map(PathBuf::from).expect("a folder");
+    assert!(!folder.exists(), "{} is left", folder.display());
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    assert!(!mounts.contains(&folder.display().to_string()), "{mounts}");
 }
