@@ -79,7 +79,11 @@ fn k6_of_the_layer_runs_in_runtime_containers() {
     let variables = runtime::variables(&podman.host());
     let variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     // As in an account: scripts reach neither loopback, where the runtime API is, nor link-local addresses.
-    let account = Account::deploy(&Differences { variables: &variables, parameters: &["AllowLoopback=false"] });
+    let account = Account::deploy(&Differences {
+        variables: &variables,
+        parameters: &["AllowLoopback=false"],
+        ..Differences::default()
+    });
     let (folder, target) = (Folder::new(), Target::start());
     folder.write("script.js", SCRIPT);
     let url = format!("TARGET={}", target.url().replace("127.0.0.1", HOST));

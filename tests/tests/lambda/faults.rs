@@ -131,7 +131,8 @@ fn uploads_that_come_twice_or_late_or_whose_answer_is_lost_count_once() {
     recorder.make(Fault::AnswerLost, 3, is_upload);
     recorder.make(Fault::Lost, 2, is_upload);
     // Longer than an attempt may take: the next one overtakes it, and so do later chunks.
-    recorder.make(Fault::Delayed(Duration::from_secs(6)), 2, move |call| is_upload(call) && call.path.ends_with(".chunk"));
+    recorder
+        .make(Fault::Delayed(Duration::from_secs(6)), 2, move |call| is_upload(call) && call.path.ends_with(".chunk"));
     let run = scene.detached(120, &[]);
     let verdict = scene.verdict(&run);
     scene.assert_passed_once(&verdict, 120);
