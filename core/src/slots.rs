@@ -132,7 +132,8 @@ impl Slots {
         let mut room = capacity.saturating_sub(self.taken());
         let mut stay = Vec::with_capacity(self.waiting.len());
         for waiting in std::mem::take(&mut self.waiting) {
-            let is_open = |run: &RunId| self.held.contains_key(run) || stay.iter().any(|other: &Waiting| other.run == *run);
+            let is_open =
+                |run: &RunId| self.held.contains_key(run) || stay.iter().any(|other: &Waiting| other.run == *run);
             if waiting.after.as_ref().is_some_and(is_open) {
                 stay.push(waiting);
             } else if waiting.workers <= room {

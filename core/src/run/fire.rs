@@ -63,7 +63,10 @@ impl Launcher<'_> {
         let AccountPorts { clock, ledger, .. } = self.ports;
         let refused = |message: String| Ok(LaunchReply::Refused { message });
         let Some(due) = request.due(clock.now()) else {
-            return refused(format!("the call of schedule `{}` says neither for what moment nor which run", request.schedule));
+            return refused(format!(
+                "the call of schedule `{}` says neither for what moment nor which run",
+                request.schedule
+            ));
         };
         match persist(&**clock, PATIENCE, || ledger.run(&due.run)).await {
             Ok(run) => return self.go_on(run).await,

@@ -64,17 +64,15 @@ impl Message {
         let style = Style { color: false, width: 80 };
         let block = conclusion(verdict, &style, None);
         let note = verdict.note.as_ref().map(|note| format!("\n{note}\n")).unwrap_or_default();
-        let text = format!(
-            "{first}\n{note}{block}\n`lambdaload runs get {}` shows all of it\n",
-            verdict.run
-        );
+        let text = format!("{first}\n{note}{block}\n`lambdaload runs get {}` shows all of it\n", verdict.run);
         Self { subject: subject(&format!("lambdaload: {first}")), text }
     }
 
     /// That there was no run.
     fn of_nothing(test: &StoredTest, scheduled_for: Option<Timestamp>, why: &str) -> Self {
         let name = &test.name;
-        let moment = scheduled_for.map_or_else(|| "a start by a person".to_owned(), |at| format!("its firing of {}", utc(at)));
+        let moment =
+            scheduled_for.map_or_else(|| "a start by a person".to_owned(), |at| format!("its firing of {}", utc(at)));
         let text = format!(
             "{name} did not run: {why}\n\nThis was {moment}, of version {}. There is no verdict.\n\
              `lambdaload schedule show {name}` shows the schedule\n",
@@ -112,7 +110,12 @@ pub(super) async fn tell(ports: &AccountPorts, run: &RunRecord) -> Result<(), No
 }
 
 /// Tells that a schedule fired and nothing ran. Nobody can be told that this failed; it stands in the stored test.
-pub(super) async fn tell_of_nothing(ports: &AccountPorts, test: &StoredTest, scheduled_for: Option<Timestamp>, why: &str) {
+pub(super) async fn tell_of_nothing(
+    ports: &AccountPorts,
+    test: &StoredTest,
+    scheduled_for: Option<Timestamp>,
+    why: &str,
+) {
     if let Some(topic) = &test.notify {
         let message = Message::of_nothing(test, scheduled_for, why);
         drop(persist(&*ports.clock, CALL_PATIENCE, || ports.notifier.publish(topic, &message)).await);

@@ -114,7 +114,8 @@ impl Cron {
     pub fn parse(text: &str) -> Result<Self, InvalidCron> {
         let refused = |problem: String| InvalidCron { text: text.to_owned(), problem };
         let trimmed = text.trim();
-        let long = SHORT.iter().find(|(short, _)| trimmed.eq_ignore_ascii_case(short)).map_or(trimmed, |(_, long)| long);
+        let long =
+            SHORT.iter().find(|(short, _)| trimmed.eq_ignore_ascii_case(short)).map_or(trimmed, |(_, long)| long);
         if long.starts_with('@') {
             let known: Vec<&str> = SHORT.iter().map(|(short, _)| *short).collect();
             return Err(refused(format!("expected five fields or one of {}", known.join(", "))));
@@ -130,7 +131,8 @@ impl Cron {
             let expected = "expected five fields (minute, hour, day of month, month, day of week)";
             return Err(refused(format!("{expected}, found {found}{aws}")));
         };
-        let [minutes, hours, days, months, mut weekdays] = read([minute, hour, day, month, weekday]).map_err(refused)?;
+        let [minutes, hours, days, months, mut weekdays] =
+            read([minute, hour, day, month, weekday]).map_err(refused)?;
         if weekdays.has(7) {
             weekdays = Values((weekdays.0 | 1) & 0x7f);
         }

@@ -151,7 +151,10 @@ mod tests {
         };
         assert_eq!(origin.to_string(), "nightly, version 3, scheduled for 2026-11-22 12:00 UTC");
         origin.scheduled_for = None;
-        assert_eq!((origin.to_string().as_str(), origin.short().as_str()), ("nightly, version 3, started by a person", "nightly v3"));
+        assert_eq!(
+            (origin.to_string().as_str(), origin.short().as_str()),
+            ("nightly, version 3, started by a person", "nightly v3")
+        );
         origin.scheduled_for = Some(Timestamp(i64::MAX));
         assert_eq!(origin.to_string(), "nightly, version 3, scheduled for ?");
     }

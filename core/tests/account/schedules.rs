@@ -68,7 +68,8 @@ async fn fired(account: &Account, minute: u32) -> LaunchReply {
 async fn planned(account: &Account, test: &Test, minutes: u32) -> Box<lambdaload_core::plan::Plan> {
     let mut plan = None;
     for minute in 0..minutes {
-        let LaunchRequest::Start { plan: of_it, .. } = account.request(&Test { id: run_at(minute), ..test.clone() }).await
+        let LaunchRequest::Start { plan: of_it, .. } =
+            account.request(&Test { id: run_at(minute), ..test.clone() }).await
         else {
             panic!("no start");
         };
@@ -96,7 +97,7 @@ async fn change(account: &Account, change: impl FnOnce(&mut StoredTest)) {
 }
 
 /// The verdict of a firing that nobody waits for.
-async fn verdict(account: &Account, minute: u32) -> Verdict {
+async fn judged(account: &Account, minute: u32) -> Verdict {
     while account.ledger().peek(&run_at(minute)).is_none() {
         assert!(account.time().elapsed() < seconds(3_600), "there is no run of minute {minute}");
         account.time().sleep(seconds(1)).await;
@@ -114,10 +115,16 @@ async fn why(account: &Account, minute: u32) -> (bool, String) {
 }
 
 fn subjects(account: &Account) -> Vec<String> {
-    account.inner.topic.told().into_iter().map(|(topic, message)| {
-        assert_eq!(topic, TOPIC);
-        message.subject
-    }).collect()
+    account
+        .inner
+        .topic
+        .told()
+        .into_iter()
+        .map(|(topic, message)| {
+            assert_eq!(topic, TOPIC);
+            message.subject
+        })
+        .collect()
 }
 
 fn started_at(account: &Account, minute: u32) -> Option<Duration> {
@@ -129,12 +136,9 @@ fn a_firing_is_a_run_that_says_of_what_it_is_and_is_told() {
     play(10, async |account| {
         store(account, &Test::of(1, 3), |_| {}).await;
         fires(account, 0);
-        let verdict = verdict(account, 0).await;
+        let verdict = judged(account, 0).await;
         assert_eq!(verdict.outcome, Outcome::Passed, "{}", told(&verdict));
-        assert_eq!(
-            verdict.origin,
-            Some(Origin { schedule: nightly(), version: 1, scheduled_for: Some(moment(0)) })
-        );
+        assert_eq!(verdict.origin, Some(Origin { schedule: nightly(), version: 1, scheduled_for: Some(moment(0)) }));
         account.all_over().await;
         assert_eq!(subjects(account), ["lambdaload: nightly passed: all 2 thresholds hold"]);
         let firings = stored(account).await.firings;
@@ -154,7 +158,7 @@ fn one_scheduled_time_is_one_run_however_often_it_is_delivered() {
             }
             account.habit(Function::Launcher, "", 1, Habit::Twice(later));
             fires(account, 0);
-            let verdict = verdict(account, 0).await;
+            let verdict = judged(account, 0).await;
             assert_eq!(verdict.outcome, Outcome::Passed, "{later:?}: {}", told(&verdict));
             account.all_over().await;
             assert_eq!(account.begun(Function::Launcher, "nightly").len(), 2);
@@ -179,7 +183,7 @@ fn a_firing_is_skipped_while_an_earlier_run_goes_on() {
         assert_eq!(why(account, 1).await, (true, expected));
         assert!(account.ledger().peek(&run_at(1)).is_none());
         assert_eq!(fired(account, 5).await, LaunchReply::Launched);
-        assert_eq!(verdict(account, 5).await.outcome, Outcome::Passed);
+        assert_eq!(judged(account, 5).await.outcome, Outcome::Passed);
         account.all_over().await;
     });
 }
@@ -197,7 +201,7 @@ fn a_firing_waits_for_an_earlier_run_where_it_should() {
         // A run of nobody's schedule does not wait for them.
         account.launch(&Test::of(7, 2)).await;
         for minute in 0..3 {
-            let verdict = verdict(account, minute).await;
+            let verdict = judged(account, minute).await;
             assert_eq!(verdict.outcome, Outcome::Passed, "{minute}: {}", told(&verdict));
         }
         let starts: Vec<u64> = (0..3).map(|minute| started_at(account, minute).expect("started").as_secs()).collect();
@@ -215,11 +219,11 @@ fn it_waits_only_so_long() {
         fires(account, 0);
         account.at(seconds(30)).await;
         fires(account, 1);
-        let verdict = verdict(account, 1).await;
+        let verdict = judged(account, 1).await;
         assert_eq!((verdict.outcome, codes(&verdict)), (Outcome::Invalid, vec![ReasonCode::NotStarted]));
         let expected = format!("run {} of the same schedule was not over within 1m", run_at(0));
         assert!(told(&verdict).starts_with(&expected), "{}", told(&verdict));
-        assert_eq!(verdict(account, 0).await.outcome, Outcome::Passed);
+        assert_eq!(judged(account, 0).await.outcome, Outcome::Passed);
         account.all_over().await;
         assert_eq!(
             subjects(account),
@@ -240,7 +244,7 @@ fn firings_run_side_by_side_where_they_may() {
             assert_eq!(fired(account, minute).await, LaunchReply::Launched);
         }
         for minute in 0..3 {
-            assert_eq!(verdict(account, minute).await.outcome, Outcome::Passed);
+            assert_eq!(judged(account, minute).await.outcome, Outcome::Passed);
         }
         assert_eq!(account.most_alive(), 6);
         account.all_over().await;
@@ -263,11 +267,11 @@ fn a_paused_schedule_starts_nothing_but_what_a_person_asks_for() {
         for _ in 0..2 {
             assert_eq!(account.ask(&by_hand).await, Ok(LaunchReply::Launched));
         }
-        let verdict = verdict(account, 3).await;
+        let verdict = judged(account, 3).await;
         assert_eq!(verdict.origin, Some(Origin { schedule: nightly(), version: 1, scheduled_for: None }));
         change(account, |test| test.paused = false).await;
         assert_eq!(fired(account, 4).await, LaunchReply::Launched);
-        verdict(account, 4).await;
+        judged(account, 4).await;
         account.all_over().await;
     });
 }
@@ -281,12 +285,12 @@ fn what_runs_is_the_version_of_that_moment() {
         change(account, |test| (test.plan, test.version) = (plan, 2)).await;
         // Delivered again, it is still the run that it was.
         assert_eq!(fired(account, 0).await, LaunchReply::Launched);
-        let verdict = verdict(account, 0).await;
+        let verdict = judged(account, 0).await;
         assert_eq!((verdict.planned_workers, verdict.origin.map(|origin| origin.version)), (2, Some(1)));
         account.lock().tests.remove(&run_at(6));
         planned(account, &Test::of(1, 3), 10).await;
         assert_eq!(fired(account, 6).await, LaunchReply::Launched);
-        let verdict = verdict(account, 6).await;
+        let verdict = judged(account, 6).await;
         assert_eq!((verdict.planned_workers, verdict.origin.map(|origin| origin.version)), (3, Some(2)));
         account.all_over().await;
     });
@@ -355,7 +359,7 @@ fn a_launcher_that_dies_is_called_again() {
             account.habit(Function::Launcher, "nightly", 1, Habit::Dies(Duration::from_millis(millis)));
             store(account, &Test::of(1, 2), |_| {}).await;
             fires(account, 0);
-            let verdict = verdict(account, 0).await;
+            let verdict = judged(account, 0).await;
             // Once it was recorded, the reaper's other rules hold: it may end it, but it says so.
             let words = told(&verdict);
             let is_told = verdict.outcome == Outcome::Passed || words.contains("the run was not launched");
