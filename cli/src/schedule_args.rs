@@ -22,6 +22,7 @@ pub(crate) enum ScheduleCommand {
     /// Shows one schedule: what runs, when next, and what came of it so far
     Show {
         /// Its name
+        #[arg(value_parser = ScheduleName::parse)]
         schedule: ScheduleName,
         /// In which form.
         #[command(flatten)]
@@ -32,21 +33,25 @@ pub(crate) enum ScheduleCommand {
     /// Has a schedule start nothing until it is resumed
     Pause {
         /// Its name
+        #[arg(value_parser = ScheduleName::parse)]
         schedule: ScheduleName,
     },
     /// Has a paused schedule start its test again
     Resume {
         /// Its name
+        #[arg(value_parser = ScheduleName::parse)]
         schedule: ScheduleName,
     },
     /// Starts the stored test now, paused or not, and prints the run's id as JSON
     RunNow {
         /// Name of the schedule
+        #[arg(value_parser = ScheduleName::parse)]
         schedule: ScheduleName,
     },
     /// Deletes a schedule, its stored test and its secrets; its runs are kept
     Delete {
         /// Its name
+        #[arg(value_parser = ScheduleName::parse)]
         schedule: ScheduleName,
     },
 }
@@ -55,6 +60,7 @@ pub(crate) enum ScheduleCommand {
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     /// A name for the schedule: up to 64 letters, digits, -, _ and .
+    #[arg(value_parser = ScheduleName::parse)]
     pub(crate) schedule: ScheduleName,
     /// When.
     #[command(flatten)]
@@ -68,6 +74,7 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// Name of the schedule
+    #[arg(value_parser = ScheduleName::parse)]
     pub(crate) schedule: ScheduleName,
     /// When.
     #[command(flatten)]

@@ -4,7 +4,7 @@ use lambdaload_adapters::aws::{
     DynamoTests, FoundSchedule, RunSecrets, ScheduleParts, Schedules, SnsTopics, missing_permission,
 };
 use lambdaload_core::{
-    ports::{Notifier as _, StoredTests as _},
+    ports::Notifier as _,
     run::notify::Message,
     schedule::{At, Rate, ScheduleName, StoredTest, Timing},
     secrets::Secrets,
@@ -62,7 +62,10 @@ async fn a_schedule_is_what_its_stored_test_says() {
     assert_eq!(target.input(), Some(expected));
     assert_eq!(target.retry_policy().unwrap().maximum_retry_attempts(), Some(0));
     assert_eq!(target.dead_letter_config().unwrap().arn(), Some(parts(&group).missed_arn.as_str()));
-    assert_eq!((target.arn(), target.role_arn()), (parts(&group).launcher_arn.as_str(), parts(&group).role_arn.as_str()));
+    assert_eq!(
+        (target.arn(), target.role_arn()),
+        (parts(&group).launcher_arn.as_str(), parts(&group).role_arn.as_str())
+    );
 
     // Changed, and paused.
     let rate = Timing::Rate(Rate::parse("90m").unwrap());
@@ -103,7 +106,8 @@ async fn a_topic_is_told() {
     let sns = aws_sdk_sns::Client::new(config.sdk());
     let topic = sns.create_topic().name(name("topic")).send().await.unwrap();
     let topic = topic.topic_arn().unwrap();
-    let message = Message { subject: "lambdaload: nightly passed".into(), text: "nightly passed\n\nümläut █\n".into() };
+    let message =
+        Message { subject: "lambdaload: nightly passed".into(), text: "nightly passed\n\nümläut █\n".into() };
     SnsTopics::new(&config).publish(topic, &message).await.unwrap();
     let error = SnsTopics::new(&config).publish(&format!("{topic}-gone"), &message).await.unwrap_err();
     assert!(error.to_string().starts_with("telling a topic: "), "{error}");

@@ -79,7 +79,11 @@ print(json.dumps(topic))",
                 firings.reverse();
                 return firings;
             }
-            assert!(start.elapsed() < FIRING, "waited for firing {count} of {name}: {firings:#?}\n{}", self.account.said());
+            assert!(
+                start.elapsed() < FIRING,
+                "waited for firing {count} of {name}: {firings:#?}\n{}",
+                self.account.said()
+            );
             thread::sleep(Duration::from_secs(1));
         }
     }
@@ -118,7 +122,8 @@ while len(told) < {count} and time.time() < end:
         sqs.delete_message(QueueUrl=queue, ReceiptHandle=message['ReceiptHandle'])
 print(json.dumps(told))"
         );
-        let told: Vec<(String, String)> = serde_json::from_value(self.account.ask(&program)).expect("subjects and texts");
+        let told: Vec<(String, String)> =
+            serde_json::from_value(self.account.ask(&program)).expect("subjects and texts");
         assert!(told.len() >= count, "{told:#?}\n{}", self.account.said());
         told
     }
@@ -144,9 +149,15 @@ fn a_schedule_is_made_changed_fired_twice_for_one_time_and_deleted() {
     assert!(again.code == Some(104) && again.stderr.contains("there is a schedule `nightly` already"), "{again:#?}");
 
     let list = scene.schedule(&["list"]).stdout;
-    assert!(list.contains("0 2 * * * Europe/Oslo") && list.contains("active") && list.contains("every night"), "{list}");
+    assert!(
+        list.contains("0 2 * * * Europe/Oslo") && list.contains("active") && list.contains("every night"),
+        "{list}"
+    );
     let shown = scene.show("nightly");
-    assert_eq!((&shown["expression"], &shown["state"], &shown["version"]), (&json!("cron(0 2 * * ? *)"), &json!("active"), &json!(1)));
+    assert_eq!(
+        (&shown["expression"], &shown["state"], &shown["version"]),
+        (&json!("cron(0 2 * * ? *)"), &json!("active"), &json!(1))
+    );
     assert_eq!(shown["next"].as_array().map(Vec::len), Some(3), "{shown:#}");
 
     // One scheduled time, delivered twice: one run, which says of what it is, and is told.
@@ -173,13 +184,27 @@ fn a_schedule_is_made_changed_fired_twice_for_one_time_and_deleted() {
     let run_now = scene.schedule(&["run-now", "nightly"]);
     let started: Value = serde_json::from_str(&run_now.stdout).expect("JSON");
     let verdict = scene.verdict(&started);
-    assert_eq!((&verdict["outcome"], &verdict["origin"]["scheduled_for"]), (&json!("passed"), &Value::Null), "{verdict:#}");
+    assert_eq!(
+        (&verdict["outcome"], &verdict["origin"]["scheduled_for"]),
+        (&json!("passed"), &Value::Null),
+        "{verdict:#}"
+    );
     scene.schedule(&["resume", "nightly"]);
     assert_eq!(scene.show("nightly")["state"], "active");
 
     // Another version: its runs say so, and those of before stay as they were.
     scene.folder.write("other.js", SCRIPT.replace("iterations: 4", "iterations: 6").replace("==4", "==6"));
-    let said = scene.schedule(&["update", "nightly", "other.js", "--workers", "3", "--secret", "TOKEN", "--cron", "30 3 * * 1-5"]);
+    let said = scene.schedule(&[
+        "update",
+        "nightly",
+        "other.js",
+        "--workers",
+        "3",
+        "--secret",
+        "TOKEN",
+        "--cron",
+        "30 3 * * 1-5",
+    ]);
     assert!(said.stdout.starts_with("nightly, version 2, is stored anew: 30 3 * * 1-5 Europe/Oslo"), "{said:#?}");
     assert_eq!(scene.show("nightly")["expression"], "cron(30 3 ? * MON-FRI *)");
     assert_eq!(scene.deliver("nightly", "2026-11-25T01:00:00Z")["state"], "launched");
@@ -205,7 +230,10 @@ fn a_schedule_is_made_changed_fired_twice_for_one_time_and_deleted() {
 
     scene.schedule(&["delete", "nightly"]);
     assert_eq!(scene.kept(), json!([[], []]));
-    assert_eq!(scene.deliver("nightly", "2026-11-26T01:00:00Z")["message"], "there is no schedule `nightly` (any more)");
+    assert_eq!(
+        scene.deliver("nightly", "2026-11-26T01:00:00Z")["message"],
+        "there is no schedule `nightly` (any more)"
+    );
     let gone = scene.said(&["delete", "nightly"]);
     assert!(gone.code == Some(104) && gone.stderr.contains("there is no schedule `nightly`"), "{gone:#?}");
 }
@@ -223,7 +251,11 @@ print(json.dumps((datetime.now(timezone.utc) + timedelta(seconds=25)).strftime('
     for name in ["once", "often"] {
         let firing = scene.firings(name, 1).remove(0);
         let verdict = scene.verdict(&firing);
-        assert_eq!((&verdict["outcome"], &verdict["origin"]["schedule"]), (&json!("passed"), &json!(name)), "{verdict:#}");
+        assert_eq!(
+            (&verdict["outcome"], &verdict["origin"]["schedule"]),
+            (&json!("passed"), &json!(name)),
+            "{verdict:#}"
+        );
     }
     // Its one time has passed, and the Scheduler has forgotten it.
     assert_eq!(scene.show("once")["state"], "over");

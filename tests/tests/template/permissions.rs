@@ -130,7 +130,9 @@ fn rows(arns: &Arns, may: &[(&str, &str)]) -> Vec<(&'static str, String, Value, 
         ask(action, "others", arns.secret.replace(&format!("/{STACK}/"), "/other/"), json!({}));
     }
     ask("scheduler:CreateSchedule", "own", arns.schedule.clone(), json!({}));
-    for action in ["scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:GetSchedule", "scheduler:DeleteSchedule"] {
+    for action in
+        ["scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:GetSchedule", "scheduler:DeleteSchedule"]
+    {
         ask(action, "tests", arns.test.clone(), json!({}));
     }
     ask("sns:Publish", "topic", TOPIC.to_owned(), json!({}));
@@ -284,7 +286,8 @@ fn who_makes_schedules_makes_those_of_tests_only() {
             .map(|action| (&*format!("scheduler:{action}").leak(), "tests")),
     );
     check("who makes schedules", &policy, &rows(&arns, &may));
-    let secret = |name: &str| format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:lambdaload/{name}-a1B2c3");
+    let secret =
+        |name: &str| format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:lambdaload/{name}-a1B2c3");
     let pass = |role: &str, service: &str, allowed| {
         let role = format!("arn:aws:iam::123456789012:role/{role}-1A2B");
         ("iam:PassRole", role, json!({ "iam:PassedToService": service }), allowed)
@@ -361,7 +364,18 @@ fn bucket_and_queue_speak_tls_only() {
         question(missed, "sqs:SendMessage", &stack.arn("MissedTests"), "true"),
     ];
     let Some(answers) = simulate(&questions) else { return };
-    assert_eq!(answers, ["ExplicitlyDenied", "Allowed", "ExplicitlyDenied", "ExplicitlyDenied", "Allowed", "ExplicitlyDenied", "Allowed"]);
+    assert_eq!(
+        answers,
+        [
+            "ExplicitlyDenied",
+            "Allowed",
+            "ExplicitlyDenied",
+            "ExplicitlyDenied",
+            "Allowed",
+            "ExplicitlyDenied",
+            "Allowed"
+        ]
+    );
 }
 
 fn policy(text: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use lambdaload_core::{
     plan::Plan,
-    ports::{LedgerError, StoredTests as _, keys},
+    ports::{LedgerError, keys},
     run::prepare::Prepared,
     schedule::{ScheduleName, StoredTest},
     secrets::Secrets,
