@@ -195,12 +195,29 @@ mod tests {
     #[test]
     fn schedules_in_a_table() {
         let other = Shown { test: sample_stored("a"), state: State::Paused, next: Vec::new(), ends: BTreeMap::new() };
-        insta::assert_snapshot!(table(&[other, shown()], Paint::OFF, None), @"");
+        insta::assert_snapshot!(table(&[other, shown()], Paint::OFF, None), @r#"
+        schedule  when                   state   next                          test  version  workers  latest       note
+        a         0 2 * * * Europe/Oslo  paused  –                             a.js  1        3        –            with `quotes`, "more" and ümläuts
+        nightly   0 2 * * * Europe/Oslo  active  Mon 23 Nov 2026 02:00 +01:00  a.js  3        3        not started  before the release
+        "#);
     }
 
     #[test]
     fn one_schedule_with_what_came_of_it() {
-        insta::assert_snapshot!(one(&shown(), Paint::OFF), @"");
+        insta::assert_snapshot!(one(&shown(), Paint::OFF), @r"
+        nightly   0 2 * * * Europe/Oslo   active
+        next          Mon 23 Nov 2026 02:00 +01:00
+                      Tue 24 Nov 2026 02:00 +01:00
+        test          a.js, version 3   3 workers   archive 3f9c…9c
+        note          before the release
+        overlap       skip
+        scheduler     cron(0 2 * * ? *)
+
+        scheduled for         run        version  came to
+        2026-11-22 12:02 UTC  –          2        not started  the script's archive is not in the store
+        by a person           –          2        skipped      run 01M81J18G0 of this schedule was still under way
+        2026-11-22 12:00 UTC  01M81J…Q8  2        passed
+        ");
         let missing = Shown { state: State::Missing, next: Vec::new(), ..shown() };
         assert!(one(&missing, Paint::OFF).contains("EventBridge Scheduler does not have it"));
     }

@@ -374,6 +374,13 @@ fn a_launcher_that_dies_is_called_again() {
 fn a_launcher_that_always_dies_is_called_only_so_often() {
     for habit in [Habit::Dies(Duration::ZERO), Habit::Throttled] {
         play(10, async |account| {
+            // It dies before it has recorded anything.
+            account.faults(Function::Launcher).ledger.add(
+                "",
+                "",
+                When::Always,
+                Fault::Takes(Duration::from_millis(100)),
+            );
             (1..=20).for_each(|nth| account.habit(Function::Launcher, "nightly", nth, habit.clone()));
             store(account, &Test::of(1, 2), |_| {}).await;
             fires(account, 0);

@@ -193,7 +193,10 @@ fn a_schedule_is_made_changed_fired_twice_for_one_time_and_deleted() {
     assert_eq!(scene.show("nightly")["state"], "active");
 
     // Another version: its runs say so, and those of before stay as they were.
-    scene.folder.write("other.js", SCRIPT.replace("iterations: 4", "iterations: 6").replace("==4", "==6"));
+    scene.folder.write(
+        "other.js",
+        SCRIPT.replace("vus: 2", "vus: 3").replace("iterations: 4", "iterations: 6").replace("==4", "==6"),
+    );
     let said = scene.schedule(&[
         "update",
         "nightly",

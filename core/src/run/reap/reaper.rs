@@ -201,7 +201,7 @@ impl Reaper<'_> {
         let is_alive = has_beaten(&**clock, &**ledger, &run, patience).await?;
         let late_by = run.ends_by.map(|ends_by| clock.now().plus(TOLERANCE).since(ends_by));
         let is_past_end = late_by.is_some_and(|late_by| late_by > Duration::ZERO);
-        let is_launcher = matches!(failed, Some(FailedCall { called: Called::Launcher(_), .. }));
+        let is_launcher = matches!(failed, Some(FailedCall { called: Called::Launcher(_) | Called::Schedule(_), .. }));
         if is_alive && is_launcher && run.rescues < MAX_RESCUES {
             // Perhaps not all workers were called.
             return self.call_again(&RunRecord { aggregator_beat: 0, ..run }).await;
