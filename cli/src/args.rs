@@ -13,6 +13,7 @@ use crate::{
     exit,
     k6_options::K6Flags,
     platform_args::{PlatformArgs, PlatformName},
+    schedule_args::ScheduleCommand,
     settings::parse_workers,
 };
 
@@ -109,6 +110,12 @@ pub(crate) enum Command {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Starts tests by themselves: by cron, at a rate, or once (in an AWS account)
+    Schedule {
+        /// What to do.
+        #[command(subcommand)]
+        what: ScheduleCommand,
+    },
     /// Deletes the deployment; records and reports of runs are kept unless --all says otherwise
     Destroy {
         /// Deletes the bucket, the table and all runs in them too
@@ -135,7 +142,7 @@ pub(crate) enum Command {
 }
 
 /// A test and how to run it. `plan` takes the same as `run`, so that one word can be put in place of the other.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub(crate) struct TestArgs {
     /// A k6 script (.js, .ts) or an archive that `k6 archive` made [default: `script` of lambdaload.toml, else
     /// script.js]
@@ -202,7 +209,7 @@ pub(crate) struct TestArgs {
 }
 
 /// In which form a result is written.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub(crate) struct FormArgs {
     /// Form of the result on stdout [env: LAMBDALOAD_OUTPUT] [default: human]
     #[arg(long, value_name = "FORM")]

@@ -51,7 +51,7 @@ const OPTIONS: [K6Option; 21] = [
 ];
 
 /// k6's options that were typed, as flags that `k6 archive` takes: `--vus=5`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct K6Flags(pub(crate) Vec<String>);
 
 impl Args for K6Flags {

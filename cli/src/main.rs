@@ -13,6 +13,7 @@ mod printer;
 mod report;
 mod returned;
 mod run_ids;
+mod schedule_args;
 mod settings;
 mod signals;
 mod similar;

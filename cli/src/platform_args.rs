@@ -9,7 +9,7 @@ use lambdaload_core::{k6::options::go_duration, plan::words};
 use serde::Deserialize;
 
 /// What a run may take where its workers run.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Where workers run")]
 pub(crate) struct PlatformArgs {
     /// On lambda: prints the run's id as JSON and leaves as soon as the run has been started or queued; `lambdaload watch ID`

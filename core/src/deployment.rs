@@ -143,6 +143,22 @@ pub fn secret_prefix(stack: &str) -> String {
     format!("lambdaload/{stack}/")
 }
 
+/// What the names of the secrets of schedules have between that and the schedule's name.
+pub const SECRETS_OF_SCHEDULES: &str = "schedule/";
+
+/// What the output [`output::NOTIFY_TOPICS`] says if there are none.
+pub const NO_TOPICS: &str = "none";
+
+/// The Scheduler group of a stack's tests.
+pub fn test_group(stack: &str) -> String {
+    format!("{stack}-tests")
+}
+
+/// The queue of firings that never came to a stack's launcher.
+pub fn missed_queue(stack: &str) -> String {
+    format!("{stack}-missed-tests")
+}
+
 /// Outputs of the stack, which the command reads.
 pub mod output {
     /// The version of lambdaload that the template is of.
@@ -153,6 +169,16 @@ pub mod output {
     pub const TABLE: &str = "Table";
     /// The name of the function that starts runs.
     pub const LAUNCHER_FUNCTION: &str = "LauncherFunction";
+    /// The ARN of the same, which schedules call.
+    pub const LAUNCHER_ARN: &str = "LauncherArn";
+    /// The Scheduler group of tests.
+    pub const TEST_GROUP: &str = "TestScheduleGroup";
+    /// The ARN of the role with which the Scheduler starts tests.
+    pub const TEST_ROLE: &str = "TestScheduleRole";
+    /// The ARN of the queue of firings that never came to the launcher.
+    pub const MISSED_TESTS: &str = "MissedTests";
+    /// The ARNs of the topics that may be told verdicts, separated by commas, or [`super::NO_TOPICS`].
+    pub const NOTIFY_TOPICS: &str = "NotifyTopics";
     /// The name of the function that runs k6.
     pub const WORKER_FUNCTION: &str = "WorkerFunction";
     /// The name of the function that conducts a run.
@@ -174,11 +200,16 @@ pub mod output {
     /// The Region.
     pub const REGION: &str = "Region";
     /// All of them.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 19] = [
         VERSION,
         BUCKET,
         TABLE,
         LAUNCHER_FUNCTION,
+        LAUNCHER_ARN,
+        TEST_GROUP,
+        TEST_ROLE,
+        MISSED_TESTS,
+        NOTIFY_TOPICS,
         WORKER_FUNCTION,
         AGGREGATOR_FUNCTION,
         REAPER_FUNCTION,
@@ -198,6 +229,8 @@ pub mod table {
     pub const PARTITION_KEY: &str = "pk";
     /// The sort key.
     pub const SORT_KEY: &str = "sk";
+    /// The partition of stored tests.
+    pub const TESTS: &str = "tests";
     /// The attribute by which items that may go are deleted, in seconds since 1970.
     pub const EXPIRES: &str = "expires";
 }

@@ -100,6 +100,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         name: plan.name.clone(),
         note: plan.note.clone(),
         tags: plan.tags.clone(),
+        origin: run.origin.clone(),
         archive: plan.archive.clone(),
         k6_version: plan.k6_version,
         outcome,

@@ -23,6 +23,7 @@ pub mod ports;
 pub mod recorder;
 pub mod records;
 pub mod run;
+pub mod schedule;
 mod seal;
 pub mod secrets;
 pub mod segment;

@@ -11,6 +11,8 @@ use crate::{
     ids::{Attempt, RunId, WorkerIndex},
     k6::{dependencies::Dependencies, exit::ProcessExit, version::K6Version},
     records::{RunRecord, WorkerRecord},
+    run::{fire::FireRequest, notify::Message},
+    schedule::{ScheduleName, StoredTest},
     secrets::Secrets,
     segment::Segment,
     slots::Slots,
@@ -142,6 +144,29 @@ pub trait SlotBook: Send + Sync {
     async fn replace_slots(&self, slots: &Slots) -> Result<Slots, LedgerError>;
 }
 
+/// The tests that schedules start.
+#[async_trait]
+pub trait StoredTests: Send + Sync {
+    /// Stores a new one, under a name that has none; otherwise [`LedgerError::AlreadyExists`].
+    async fn create(&self, test: &StoredTest) -> Result<(), LedgerError>;
+    /// The latest revision of one; none if there is none (any more).
+    async fn test(&self, name: &ScheduleName) -> Result<Option<StoredTest>, LedgerError>;
+    /// Replaces a test if the stored revision is `test.revision`, and stores it as `test.revision + 1`, which is returned;
+    /// otherwise, and if there is none, [`LedgerError::Conflict`], and nothing has changed.
+    async fn replace(&self, test: &StoredTest) -> Result<StoredTest, LedgerError>;
+    /// Deletes one. Doing so twice does no harm.
+    async fn delete(&self, name: &ScheduleName) -> Result<(), LedgerError>;
+    /// All of them, by name.
+    async fn all(&self) -> Result<Vec<StoredTest>, LedgerError>;
+}
+
+/// What tells people.
+#[async_trait]
+pub trait Notifier: Send + Sync {
+    /// Sends a message to a topic, which is named by its ARN.
+    async fn publish(&self, topic: &str, message: &Message) -> Result<(), CallError>;
+}
+
 /// What an aggregator is told when it is called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AggregatorTask {
@@ -170,6 +195,8 @@ pub trait Functions: Send + Sync {
     async fn aggregate(&self, task: &AggregatorTask) -> Result<(), CallError>;
     /// Calls the launcher for a run that has waited and has room now.
     async fn launch(&self, run: &RunId) -> Result<(), CallError>;
+    /// Calls the launcher in the place of a schedule, whose own call came to nothing.
+    async fn fire(&self, request: &FireRequest) -> Result<(), CallError>;
     /// Has the reaper look at a run at some moment, to about a minute. `name` tells one appointment of a run from another;
     /// making one again leaves it as it is.
     async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError>;

@@ -10,6 +10,8 @@ use crate::{
     k6::exit::ProcessExit,
     lifecycle::RunState,
     plan::Plan,
+    run::notify::Notice,
+    schedule::Origin,
     timestamp::Timestamp,
 };
 
@@ -50,6 +52,15 @@ pub struct RunRecord {
     /// When the run is over in any case, by wall clock; set when its workers are called.
     #[serde(default)]
     pub ends_by: Option<Timestamp>,
+    /// Of what schedule it is; none if a person has started it by itself.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+    /// The run of the same schedule that has to be over before this one begins.
+    #[serde(default)]
+    pub after: Option<RunId>,
+    /// Who is told its verdict.
+    #[serde(default)]
+    pub notice: Option<Notice>,
 }
 
 impl RunRecord {
@@ -189,6 +200,9 @@ impl RunRecord {
             succession: 0,
             rescues: 0,
             ends_by: None,
+            origin: None,
+            after: None,
+            notice: None,
         }
     }
 }

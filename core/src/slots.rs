@@ -41,6 +41,9 @@ pub struct Waiting {
     pub lasts_ms: u64,
     /// When it gives up waiting.
     pub until: Timestamp,
+    /// A run that has to be over before it, however much room there is.
+    #[serde(default)]
+    pub after: Option<RunId>,
 }
 
 /// Where a run stands in the book.
@@ -123,13 +126,17 @@ impl Slots {
         self.waiting.retain(|waiting| waiting.until > now);
     }
 
-    /// Lets in those that wait, in turn, as long as there is room. Nobody overtakes, but those that can never be let in are
-    /// passed over.
+    /// Lets in those that wait, in turn, as long as there is room. Nobody overtakes, but those that can never be let in, and
+    /// those that wait for another run and not for room, are passed over.
     fn admit(&mut self, capacity: u32, now: Timestamp) {
         let mut room = capacity.saturating_sub(self.taken());
         let mut stay = Vec::with_capacity(self.waiting.len());
         for waiting in std::mem::take(&mut self.waiting) {
-            if waiting.workers <= room {
+            let is_open =
+                |run: &RunId| self.held.contains_key(run) || stay.iter().any(|other: &Waiting| other.run == *run);
+            if waiting.after.as_ref().is_some_and(is_open) {
+                stay.push(waiting);
+            } else if waiting.workers <= room {
                 room -= waiting.workers;
                 let until = now.plus(Duration::from_millis(waiting.lasts_ms));
                 self.held.insert(waiting.run, Held { workers: waiting.workers, until });
@@ -157,7 +164,7 @@ mod tests {
     }
 
     fn wish(name: u8, workers: u32, until: i64) -> Waiting {
-        Waiting { run: run(name), workers, lasts_ms: 1, until: Timestamp(until) }
+        Waiting { run: run(name), workers, lasts_ms: 1, until: Timestamp(until), after: None }
     }
 
     /// At the time 0, with a second to wait and a millisecond to run.
@@ -191,6 +198,28 @@ mod tests {
         assert_eq!((holders(&slots), slots.taken()), (names(&[2, 3]), 9));
         slots.release(&run(1), CAPACITY, Timestamp(1));
         assert_eq!(slots.taken(), 9);
+    }
+
+    #[test]
+    fn who_waits_for_a_run_lets_others_pass_until_that_is_over() {
+        let mut slots = Slots::default();
+        claim(&mut slots, 1, 2);
+        let after = |slots: &mut Slots, name, other| {
+            let wish = Waiting { after: Some(run(other)), ..wish(name, 2, 1_000_000) };
+            slots.claim(&wish, CAPACITY, Timestamp(0))
+        };
+        assert_eq!(after(&mut slots, 2, 1), waits(1));
+        // The one after that waits for one that waits itself.
+        assert_eq!(after(&mut slots, 3, 2), waits(2));
+        assert_eq!(claim(&mut slots, 4, 8), Standing::Held);
+        slots.release(&run(4), CAPACITY, Timestamp(1));
+        assert_eq!(holders(&slots), names(&[1]));
+        slots.release(&run(1), CAPACITY, Timestamp(1));
+        assert_eq!(holders(&slots), names(&[2]));
+        slots.release(&run(2), CAPACITY, Timestamp(1));
+        assert_eq!(holders(&slots), names(&[3]));
+        // One that nobody knows is over.
+        assert_eq!(after(&mut slots, 5, 9), Standing::Held);
     }
 
     #[test]
@@ -291,7 +320,7 @@ mod tests {
                 match step {
                     Step::Claim { name, workers, waits, lasts } => {
                         let until = Timestamp(now.0 + waits * 1_000);
-                        let wish = Waiting { run: run(name), workers, lasts_ms: lasts, until };
+                        let wish = Waiting { run: run(name), workers, lasts_ms: lasts, until, after: None };
                         let standing = slots.claim(&wish, capacity, now);
                         prop_assert_eq!(standing, slots.standing(&wish.run));
                         let once = slots.clone();

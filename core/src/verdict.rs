@@ -15,6 +15,7 @@ use crate::{
     lifecycle::Abort,
     number::Number,
     records::{Failure, WorkerPhase},
+    schedule::Origin,
     series::{Contains, MetricKind},
     timestamp::Timestamp,
 };
@@ -39,6 +40,9 @@ pub struct Verdict {
     pub note: Option<String>,
     /// The run's labels.
     pub tags: BTreeMap<String, String>,
+    /// Of what schedule the run is, if a schedule or a person in its place has started it.
+    #[serde(default)]
+    pub origin: Option<Origin>,
     /// What ran.
     pub archive: Archive,
     /// On which k6.

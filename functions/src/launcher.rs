@@ -1,4 +1,4 @@
-//! Starts runs, for people and for runs that have waited.
+//! Starts runs: for people, for schedules, and for runs that have waited.
 
 use lambda_runtime::tracing;
 use lambdaload_core::run::launch::{LaunchReply, LaunchRequest, launch};
@@ -12,9 +12,12 @@ pub(crate) async fn handle(wiring: &Wiring, event: Value) -> Result<LaunchReply,
         Ok(request) => request,
         Err(refusal) => return Ok(refusal),
     };
-    let (LaunchRequest::Start { run, .. } | LaunchRequest::Resume { run }) = &request;
+    let about = match &request {
+        LaunchRequest::Start { run, .. } | LaunchRequest::Resume { run } => run.to_string(),
+        LaunchRequest::Fire(request) => format!("schedule {}", request.schedule),
+    };
     let reply =
         Box::pin(launch(&wiring.ports, &wiring.deployment, &request)).await.map_err(|error| Failure::of(&error))?;
-    tracing::info!(%run, ?reply, "launched");
+    tracing::info!(about, ?reply, "launched");
     Ok(reply)
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use lambda_runtime::{Context, tracing};
 use lambdaload_adapters::{
     aws::{
-        AwsFunctions, Choice, Config, ConfigError, DynamoLedger, DynamoSlots, FunctionNames, LambdaFleet, Retention,
-        RunSecrets, S3Store,
+        AwsFunctions, Choice, Config, ConfigError, DynamoLedger, DynamoSlots, DynamoTests, FunctionNames, LambdaFleet,
+        Retention, RunSecrets, S3Store, SnsTopics,
     },
     clock::TokioClock,
     k6::{K6, Listener},
@@ -56,6 +56,8 @@ impl Wiring {
                 fleet: Arc::new(LambdaFleet::new(&config, &settings.worker)),
                 slots: Arc::new(DynamoSlots::new(&config, &settings.table)),
                 functions: Arc::new(AwsFunctions::new(&config, names)),
+                tests: Arc::new(DynamoTests::new(&config, &settings.table)),
+                notifier: Arc::new(SnsTopics::new(&config)),
             },
             deployment: Deployment {
                 capacity: settings.capacity,

@@ -6,6 +6,7 @@ use lambda_runtime::{LambdaEvent, tracing};
 use lambdaload_core::{
     deployment::Function,
     ports::{WorkerTask, keys},
+    records::RunRecord,
     run::work::{WorkPorts, work},
     secrets::Secrets,
 };
@@ -41,10 +42,13 @@ pub(crate) async fn handle(wiring: &Wiring, event: LambdaEvent<Value>) -> Result
 /// The run's secrets, if it has any. What cannot be had is missing, and the worker says which when it needs them.
 async fn secrets(wiring: &Wiring, task: &WorkerTask) -> Secrets {
     let run = wiring.ports.ledger.run(&task.run).await;
-    if run.is_ok_and(|run| run.plan.secrets.is_empty()) {
-        return Secrets::default();
-    }
-    match wiring.secrets.get(&task.run).await {
+    let kept = match run {
+        Ok(run) if run.plan.secrets.is_empty() => return Secrets::default(),
+        // Those of a schedule are there for all its runs.
+        Ok(RunRecord { origin: Some(origin), .. }) => wiring.secrets.get_scheduled(&origin.schedule).await,
+        Ok(_) | Err(_) => wiring.secrets.get(&task.run).await,
+    };
+    match kept {
         Ok(secrets) => secrets.unwrap_or_default(),
         Err(error) => {
             tracing::error!(run = %task.run, worker = task.index.number(), %error, "no secrets");

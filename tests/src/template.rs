@@ -193,6 +193,11 @@ impl Stack {
                 other => panic!("the attribute {other} is not known"),
             },
             "Fn::Sub" => json!(self.substitute(&text(argument))),
+            "Fn::Join" => {
+                let parts = self.resolve(&argument[1]);
+                let parts: Vec<String> = parts.as_array().into_iter().flatten().map(text).collect();
+                json!(parts.join(&text(&argument[0])))
+            }
             "Fn::If" => {
                 let holds = self.holds(&self.template["Conditions"][text(&argument[0])]);
                 self.resolve(&argument[if holds { 1 } else { 2 }])
@@ -209,7 +214,13 @@ impl Stack {
             "AWS::Region" => json!(REGION),
             "AWS::AccountId" => json!(ACCOUNT),
             "AWS::Partition" => json!("aws"),
-            other => self.parameters.get(other).cloned().unwrap_or_else(|| json!(self.physical(other))),
+            other => match self.parameters.get(other) {
+                Some(list) if self.template["Parameters"][other]["Type"] == "CommaDelimitedList" => {
+                    list.as_str().unwrap_or_default().split(',').collect()
+                }
+                Some(value) => value.clone(),
+                None => json!(self.physical(other)),
+            },
         }
     }
 

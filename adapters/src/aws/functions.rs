@@ -12,7 +12,10 @@ use aws_smithy_types::{DateTime, date_time::Format, error::operation::BuildError
 use lambdaload_core::{
     ids::RunId,
     ports::{AggregatorTask, CallError, Cause, Functions, Timestamp},
-    run::launch::{LaunchReply, LaunchRequest},
+    run::{
+        fire::FireRequest,
+        launch::{LaunchReply, LaunchRequest},
+    },
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -118,6 +121,10 @@ impl Functions for AwsFunctions {
     async fn launch(&self, run: &RunId) -> Result<(), CallError> {
         let operation = "calling the launcher";
         hand_over(&self.launcher, operation, &LaunchRequest::Resume { run: run.clone() }).await
+    }
+
+    async fn fire(&self, request: &FireRequest) -> Result<(), CallError> {
+        hand_over(&self.launcher, "calling the launcher", &LaunchRequest::Fire(request.clone())).await
     }
 
     async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError> {

@@ -14,12 +14,16 @@ mod ledger;
 mod pause;
 #[cfg(feature = "aws-operator")]
 mod remains;
+#[cfg(feature = "aws-operator")]
+mod schedules;
 mod secrets;
 mod slots;
 #[cfg(feature = "aws-operator")]
 mod stack;
 mod store;
 mod table;
+mod tests;
+mod topic;
 mod verdicts;
 
 #[cfg(feature = "aws-operator")]
@@ -31,8 +35,12 @@ pub use functions::{AwsFunctions, Calls, FunctionNames};
 pub use ledger::{DynamoLedger, Retention};
 #[cfg(feature = "aws-operator")]
 pub use remains::{Places, Remain, Remains};
+#[cfg(feature = "aws-operator")]
+pub use schedules::{FoundSchedule, ScheduleParts, Schedules};
 pub use secrets::{RunSecrets, SecretsError};
 pub use slots::DynamoSlots;
 #[cfg(feature = "aws-operator")]
 pub use stack::{DeletionError, Found, Stack, StackError, Stacks};
 pub use store::S3Store;
+pub use tests::DynamoTests;
+pub use topic::SnsTopics;

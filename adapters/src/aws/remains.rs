@@ -1,5 +1,5 @@
-//! What a deployment leaves behind when its stack is deleted: the runs' objects and records, and secrets of runs that
-//! nobody ended.
+//! What a deployment leaves behind when its stack is deleted: the runs' objects and records, secrets of runs that nobody
+//! ended; and its schedules, which go before it.
 
 use std::{fmt, time::Duration};
 
@@ -16,12 +16,13 @@ use aws_sdk_secretsmanager::{
     operation::delete_secret::DeleteSecretError,
     types::{Filter, FilterNameStringType},
 };
-use lambdaload_core::ports::CallError;
+use lambdaload_core::{deployment::SECRETS_OF_SCHEDULES, ports::CallError};
 use tokio::time::{Instant, sleep};
 
 use super::{
     config::Config,
     error::{MissingPermission, Subject, call_error},
+    schedules::{ScheduleParts, Schedules},
 };
 
 /// Between two looks at a table that is being deleted.
@@ -37,7 +38,9 @@ pub enum Remain {
     Bucket(String),
     /// The table.
     Table(String),
-    /// A secret of a run.
+    /// A schedule by which a test starts.
+    Schedule(String),
+    /// A secret of a run or a schedule.
     Secret(String),
 }
 
@@ -46,6 +49,7 @@ impl fmt::Display for Remain {
         match self {
             Self::Bucket(name) => write!(f, "bucket {name}"),
             Self::Table(name) => write!(f, "table {name}"),
+            Self::Schedule(name) => write!(f, "schedule {name}"),
             Self::Secret(name) => write!(f, "secret {name}"),
         }
     }
@@ -58,6 +62,7 @@ pub struct Places {
     pub bucket: String,
     pub table: String,
     pub secret_prefix: String,
+    pub schedules: ScheduleParts,
 }
 
 /// What is left of a deployment.
@@ -66,6 +71,7 @@ pub struct Remains {
     s3: aws_sdk_s3::Client,
     dynamodb: aws_sdk_dynamodb::Client,
     secrets: aws_sdk_secretsmanager::Client,
+    schedules: Schedules,
     places: Places,
     subjects: Subjects,
 }
@@ -82,7 +88,7 @@ struct Subjects {
 impl Remains {
     /// Of the deployment whose data are in `places`.
     pub fn new(config: &Config, places: Places) -> Self {
-        let Places { bucket, table, secret_prefix } = &places;
+        let Places { bucket, table, secret_prefix, schedules } = &places;
         let region = config.region();
         let of_bucket = |arn: &str| config.subject("S3", format!("bucket `{bucket}`"), arn);
         let secrets = format!("secretsmanager:{region}:*:secret:{secret_prefix}*");
@@ -102,6 +108,7 @@ impl Remains {
             s3: aws_sdk_s3::Client::from_conf(s3_config.build()),
             dynamodb: aws_sdk_dynamodb::Client::new(config.sdk()),
             secrets: aws_sdk_secretsmanager::Client::new(config.sdk()),
+            schedules: Schedules::new(config, schedules.clone()),
             places,
             subjects,
         }
@@ -116,27 +123,46 @@ impl Remains {
         if self.table_status().await?.is_some() {
             found.push(Remain::Table(self.places.table.clone()));
         }
+        found.extend(self.schedules.list().await?.into_keys().map(Remain::Schedule));
         found.extend(self.secrets().await?.into_iter().map(Remain::Secret));
         Ok(found)
+    }
+
+    /// The names of the schedules by which tests start.
+    pub async fn schedules(&self) -> Result<Vec<String>, CallError> {
+        Ok(self.schedules.list().await?.into_keys().collect())
+    }
+
+    /// Removes all schedules and their secrets, of which nobody makes use without the stack.
+    pub async fn remove_schedules(&self) -> Result<(), CallError> {
+        for name in self.schedules.list().await?.into_keys() {
+            self.schedules.delete(&name).await?;
+        }
+        let prefix = format!("{}{SECRETS_OF_SCHEDULES}", self.places.secret_prefix);
+        for secret in self.secrets().await?.into_iter().filter(|secret| secret.starts_with(&prefix)) {
+            self.remove_secret(&secret).await?;
+        }
+        Ok(())
     }
 
     /// Removes all of it, for good. `on_progress` is told how many objects are gone so far.
     pub async fn remove(&self, on_progress: &mut (dyn FnMut(usize) + Send)) -> Result<(), CallError> {
         for secret in self.secrets().await? {
-            let deleted = self.secrets.delete_secret().secret_id(&secret).force_delete_without_recovery(true).send();
-            if let Err(error) = deleted.await
-                && !error.as_service_error().is_some_and(DeleteSecretError::is_resource_not_found_exception)
-            {
-                return Err(call_error(
-                    "deleting a secret",
-                    &self.subjects.secrets,
-                    "secretsmanager:DeleteSecret",
-                    &error,
-                ));
-            }
+            self.remove_secret(&secret).await?;
         }
         self.remove_table().await?;
         self.remove_bucket(on_progress).await
+    }
+
+    async fn remove_secret(&self, secret: &str) -> Result<(), CallError> {
+        let deleted = self.secrets.delete_secret().secret_id(secret).force_delete_without_recovery(true).send();
+        match deleted.await {
+            Err(error) if !error.as_service_error().is_some_and(DeleteSecretError::is_resource_not_found_exception) => {
+                let subject = &self.subjects.secrets;
+                Err(call_error("deleting a secret", subject, "secretsmanager:DeleteSecret", &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn has_bucket(&self) -> Result<bool, CallError> {

@@ -1,4 +1,4 @@
-//! A run's secrets in Secrets Manager, for as long as the run lasts.
+//! Secrets in Secrets Manager: a run's for as long as the run lasts, a schedule's for as long as there is the schedule.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,16 +6,19 @@ use aws_sdk_secretsmanager::{
     Client,
     operation::{
         create_secret::CreateSecretError, delete_secret::DeleteSecretError, get_secret_value::GetSecretValueError,
+        put_secret_value::PutSecretValueError,
     },
 };
-use lambdaload_core::{ids::RunId, ports::Cause, secrets::Secrets};
+use lambdaload_core::{
+    deployment::SECRETS_OF_SCHEDULES, ids::RunId, ports::Cause, schedule::ScheduleName, secrets::Secrets,
+};
 
 use super::{config::Config, error::Subject};
 
 /// What Secrets Manager takes, in bytes.
 const LARGEST: usize = 65_536;
 
-/// Secrets of runs, each run's under `<prefix><run>`. No error has any of them.
+/// Secrets of runs and of schedules, each under `<prefix><run>` or `<prefix>schedule/<name>`. No error has any of them.
 #[derive(Clone)]
 pub struct RunSecrets {
     client: Client,
@@ -55,12 +58,7 @@ impl RunSecrets {
     pub async fn put(&self, run: &RunId, secrets: &Secrets) -> Result<(), SecretsError> {
         let name = self.name(run);
         let failed = |cause| SecretsError { operation: "storing the secrets", name: name.clone(), cause };
-        let values: BTreeMap<&str, &str> = secrets.iter().collect();
-        let text = serde_json::to_string(&values).map_err(|_| failed("they are no text".into()))?;
-        if text.len() > LARGEST {
-            let size = format!("they have {} bytes, and Secrets Manager takes {LARGEST} for one run", text.len());
-            return Err(failed(size.into()));
-        }
+        let text = written(secrets).map_err(failed)?;
         let request = self
             .client
             .create_secret()
@@ -79,9 +77,35 @@ impl RunSecrets {
         }
     }
 
+    /// Stores a schedule's secrets, in place of those of before.
+    pub async fn put_scheduled(&self, schedule: &ScheduleName, secrets: &Secrets) -> Result<(), SecretsError> {
+        let name = self.name_of(schedule);
+        let failed = |cause| SecretsError { operation: "storing the secrets", name: name.clone(), cause };
+        let text = written(secrets).map_err(failed)?;
+        let put = self.client.put_secret_value().secret_id(&name).secret_string(&text).send().await;
+        match put {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if matches!(error.as_service_error(), Some(PutSecretValueError::ResourceNotFoundException(_))) => {}
+            Err(error) => return Err(failed(self.subject.cause("secretsmanager:PutSecretValue", &error))),
+        }
+        let create = self.client.create_secret().name(&name).secret_string(text);
+        let create = create.description("Secrets of one lambdaload schedule; deleted with it");
+        let created = create.send().await;
+        created.map(|_| ()).map_err(|error| failed(self.subject.cause("secretsmanager:CreateSecret", &error)))
+    }
+
     /// A run's secrets; none if there are none (any more).
     pub async fn get(&self, run: &RunId) -> Result<Option<Secrets>, SecretsError> {
-        let name = self.name(run);
+        self.read(self.name(run)).await
+    }
+
+    /// A schedule's secrets; none if there are none (any more).
+    pub async fn get_scheduled(&self, schedule: &ScheduleName) -> Result<Option<Secrets>, SecretsError> {
+        self.read(self.name_of(schedule)).await
+    }
+
+    async fn read(&self, name: String) -> Result<Option<Secrets>, SecretsError> {
         let failed = |cause| SecretsError { operation: "reading the secrets", name: name.clone(), cause };
         let found = match self.client.get_secret_value().secret_id(&name).send().await {
             Ok(found) => found,
@@ -107,7 +131,15 @@ impl RunSecrets {
 
     /// Deletes a run's secrets at once and for good. Doing so twice does no harm.
     pub async fn delete(&self, run: &RunId) -> Result<(), SecretsError> {
-        let name = self.name(run);
+        self.remove(self.name(run)).await
+    }
+
+    /// Deletes a schedule's secrets at once and for good. Doing so twice does no harm.
+    pub async fn delete_scheduled(&self, schedule: &ScheduleName) -> Result<(), SecretsError> {
+        self.remove(self.name_of(schedule)).await
+    }
+
+    async fn remove(&self, name: String) -> Result<(), SecretsError> {
         let request = self.client.delete_secret().secret_id(&name).force_delete_without_recovery(true);
         match request.send().await {
             Ok(_) => Ok(()),
@@ -124,4 +156,17 @@ impl RunSecrets {
     fn name(&self, run: &RunId) -> String {
         format!("{}{run}", self.prefix)
     }
+
+    fn name_of(&self, schedule: &ScheduleName) -> String {
+        format!("{}{SECRETS_OF_SCHEDULES}{schedule}", self.prefix)
+    }
+}
+
+fn written(secrets: &Secrets) -> Result<String, Cause> {
+    let values: BTreeMap<&str, &str> = secrets.iter().collect();
+    let text = serde_json::to_string(&values).map_err(|_| "they are no text")?;
+    if text.len() > LARGEST {
+        return Err(format!("they have {} bytes, and Secrets Manager takes {LARGEST} for one run", text.len()).into());
+    }
+    Ok(text)
 }

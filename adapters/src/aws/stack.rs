@@ -8,7 +8,10 @@ use aws_sdk_cloudformation::{
     primitives::DateTime,
     types::{self, ResourceStatus, StackStatus},
 };
-use lambdaload_core::{deployment::output, ports::CallError};
+use lambdaload_core::{
+    deployment::{NO_TOPICS, output},
+    ports::CallError,
+};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -36,6 +39,12 @@ pub struct Stack {
     pub bucket: String,
     pub table: String,
     pub launcher_function: String,
+    pub launcher_arn: String,
+    pub test_group: String,
+    pub test_role: String,
+    pub missed_tests: String,
+    /// ARNs of the topics that may be told verdicts.
+    pub notify_topics: Vec<String>,
     pub worker_function: String,
     pub aggregator_function: String,
     pub reaper_function: String,
@@ -249,6 +258,10 @@ impl Stacks {
     }
 }
 
+fn topics(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|topic| *topic != NO_TOPICS).map(str::to_owned).collect()
+}
+
 impl From<&types::Stack> for Found {
     fn from(stack: &types::Stack) -> Self {
         let output = |output: &types::Output| {
@@ -315,6 +328,11 @@ impl Found {
             bucket: text(output::BUCKET),
             table: text(output::TABLE),
             launcher_function: text(output::LAUNCHER_FUNCTION),
+            launcher_arn: text(output::LAUNCHER_ARN),
+            test_group: text(output::TEST_GROUP),
+            test_role: text(output::TEST_ROLE),
+            missed_tests: text(output::MISSED_TESTS),
+            notify_topics: topics(of(output::NOTIFY_TOPICS)),
             worker_function: text(output::WORKER_FUNCTION),
             aggregator_function: text(output::AGGREGATOR_FUNCTION),
             reaper_function: text(output::REAPER_FUNCTION),
@@ -332,12 +350,17 @@ impl Found {
 mod tests {
     use super::*;
 
-    const OUTPUTS: [(&str, &str); 14] = [
+    const OUTPUTS: [(&str, &str); 19] = [
         ("Version", "0.1.0"),
         ("Region", "eu-central-1"),
         ("Bucket", "b"),
         ("Table", "t"),
         ("LauncherFunction", "l"),
+        ("LauncherArn", "arn:l"),
+        ("TestScheduleGroup", "x-tests"),
+        ("TestScheduleRole", "arn:r"),
+        ("MissedTests", "arn:m"),
+        ("NotifyTopics", "none"),
         ("WorkerFunction", "w"),
         ("AggregatorFunction", "a"),
         ("ReaperFunction", "r"),

@@ -213,6 +213,12 @@ impl Table {
         }
     }
 
+    /// Deletes an item. Doing so twice does no harm.
+    pub(super) async fn delete(&self, operation: &'static str, key: Item) -> Result<(), LedgerError> {
+        let deleted = self.client.delete_item().table_name(&self.name).set_key(Some(key)).send().await;
+        deleted.map(|_| ()).map_err(|error| self.failed(operation, "dynamodb:DeleteItem", &error))
+    }
+
     /// Stores new items, all or none.
     pub(super) async fn put_new_together(
         &self,

@@ -11,6 +11,7 @@ mod faults;
 mod fleet;
 mod functions;
 mod ledger;
+mod schedules;
 mod secrets;
 mod settings;
 mod store;

@@ -39,6 +39,10 @@ pub(super) async fn destroy(place: &PlaceSettings, extent: Extent, printer: &Pri
     }
     let mut signals = Signals::listen()?;
     approve(&config, &target, extent, printer, &mut signals).await?;
+    if let Some(places) = target.places() {
+        // First, so that none starts a test meanwhile.
+        Remains::new(&config, places).remove_schedules().await?;
+    }
     if target.is_there {
         printer.talk(&format!("deleting {}; that takes some minutes", target.words(&config)));
         Stacks::new(&config).delete(&target.found).await?;
@@ -140,9 +144,15 @@ async fn approve(
     if target.is_there {
         goes.push(format!("{}: functions, roles, schedules, alarms, logs of functions", target.words(config)));
     }
-    if let (true, Some(places)) = (extent.all, target.places()) {
-        let left = Remains::new(config, places).list().await?;
-        goes.extend(left.iter().map(|remain| format!("{remain}, for good")));
+    if let Some(places) = target.places() {
+        let remains = Remains::new(config, places);
+        let schedules = remains.schedules().await?;
+        goes.extend(schedules.iter().map(|schedule| format!("schedule {schedule}, with its secrets")));
+        if extent.all {
+            let left = remains.list().await?;
+            let others = left.iter().filter(|remain| !matches!(remain, Remain::Schedule(_)));
+            goes.extend(others.map(|remain| format!("{remain}, for good")));
+        }
     }
     if goes.is_empty() {
         return Ok(());

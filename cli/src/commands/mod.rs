@@ -13,6 +13,7 @@ mod present;
 mod run;
 mod runs;
 mod scale;
+mod schedule;
 mod stop;
 mod watch;
 mod worker;
@@ -45,6 +46,7 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
         Command::Stop { run, now } => stop::stop(&run, now, &open(place).await?, printer).await,
         Command::Scale { run, vus } => scale::scale(&run, vus, &open(place).await?, printer).await,
         Command::Logs { run, worker, follow } => logs::logs(&run, worker, follow, &open(place).await?, printer).await,
+        Command::Schedule { what } => schedule::schedule(what, sources, &place?, printer).await,
         Command::Destroy { all, yes } => destroy::destroy(&place?, Extent { all, yes }, printer).await,
         Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &place?, printer).await,
         Command::Completions { shell } => completions::completions(shell, printer),

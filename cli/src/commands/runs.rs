@@ -11,6 +11,7 @@ use lambdaload_core::{
     ports::{Clock as _, RunSummary, keys},
     records::RunRecord,
     run::{WatchPorts, reap::reap, summarize::summarized},
+    schedule::Origin,
     summary::Handled,
     verdict::{Outcome, Verdict},
 };
@@ -63,6 +64,8 @@ struct ListedRun<'r> {
     note: Option<&'r str>,
     tags: &'r std::collections::BTreeMap<String, String>,
     workers: u32,
+    /// None of a run that no schedule has started.
+    origin: Option<&'r Origin>,
     /// None without a verdict.
     outcome: Option<Outcome>,
     exit_code: Option<i32>,
@@ -80,6 +83,7 @@ impl<'r> ListedRun<'r> {
             note: plan.note.as_deref(),
             tags: &plan.tags,
             workers: plan.workers,
+            origin: run.record.origin.as_ref(),
             outcome: run.verdict.as_ref().map(|verdict| verdict.outcome),
             exit_code: run.verdict.as_ref().map(|verdict| verdict.exit_code),
         }

@@ -11,7 +11,7 @@ use super::Failure;
 use crate::exit;
 
 /// Where the ready-made policies are, in words.
-const POLICIES: &str = "infra/policies/ has the whole policies: ci-user.json for running tests, operator.json for deploying and destroying";
+const POLICIES: &str = "infra/policies/ has the whole policies: ci-user.json for running tests, schedules.json beside it for schedules, operator.json for deploying and destroying";
 
 impl Failure {
     /// The failure of an error that was caused by a permission that somebody lacks, if it was.

@@ -4,5 +4,6 @@ pub(crate) mod cost;
 pub(crate) mod numbers;
 pub(crate) mod plan;
 pub(crate) mod runs;
+pub(crate) mod schedules;
 pub(crate) mod table;
 pub(crate) mod when;

@@ -5,6 +5,7 @@ use jiff::tz::TimeZone;
 use lambdaload_core::{
     ports::{RunSummary, Timestamp},
     records::WorkerPhase,
+    schedule::Origin,
     verdict::{MetricSummary, Outcome, Values, Verdict},
 };
 
@@ -81,14 +82,16 @@ fn workers(verdict: &Verdict) -> String {
     if u32::try_from(closed) == Ok(planned) { planned.to_string() } else { format!("{closed} of {planned}") }
 }
 
-/// What the user wrote, else why the measurement is invalid.
+/// Of what schedule it is; what the user wrote, else why the measurement is invalid.
 fn note(run: &RunSummary) -> String {
     let reason = || {
         let verdict = run.verdict.as_ref().filter(|verdict| verdict.outcome == Outcome::Invalid)?;
         Some(verdict.reasons.first()?.message.clone())
     };
-    let note = run.record.plan.note.clone().or_else(reason).unwrap_or_default();
-    one_line(note.lines().next().unwrap_or_default())
+    let note = run.record.plan.note.clone().or_else(reason);
+    let origin = run.record.origin.as_ref().map(Origin::short);
+    let parts = [origin, note.and_then(|note| Some(note.lines().next()?.to_owned()))];
+    one_line(&parts.into_iter().flatten().collect::<Vec<_>>().join(": "))
 }
 
 #[cfg(test)]
@@ -98,6 +101,7 @@ mod tests {
         lifecycle::{RunEvent, RunState},
         plan::Workers,
         records::RunRecord,
+        schedule::ScheduleName,
         testing::sample,
     };
 
@@ -117,8 +121,11 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_795_348_800_000_000);
 
     fn runs() -> [RunSummary; 3] {
+        let schedule = ScheduleName::parse("nightly").expect("a name");
+        let mut scheduled = run("01JD8QZV3M4T5W6X7Y8Z9A0B4K", 0, None, None);
+        scheduled.record.origin = Some(Origin { schedule, version: 3, scheduled_for: None });
         [
-            run("01JD8QZV3M4T5W6X7Y8Z9A0B4K", 0, None, None),
+            scheduled,
             run("01JD7AZV3M4T5W6X7Y8Z9A0BZ2", 2, Some("after cache change"), Some(sample::verdict())),
             run("01JD6FZV3M4T5W6X7Y8Z9A0B11", 1_500, None, Some(sample::incomplete())),
         ]
@@ -128,7 +135,7 @@ mod tests {
     fn runs_in_a_table() {
         insta::assert_snapshot!(render(&runs(), NOW, &TimeZone::UTC, Paint::OFF, None), @r#"
         run        when             test         verdict  p95     failed  workers   note
-        01JD8Q…4K  just now         checkout.js  running  –       –       12
+        01JD8Q…4K  just now         checkout.js  running  –       –       12        nightly v3
         01JD7A…Z2  2m ago           checkout.js  failed   412 ms  0.31 %  12        after cache change
         01JD6F…11  yesterday 11:00  checkout.js  invalid  –       –       11 of 12  worker 7 was lost while it ran: it gave no sign of life for 10s
         "#);

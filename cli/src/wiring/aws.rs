@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use lambdaload_adapters::{
     aws::{
-        Account, Calls, Concurrency, Config, DynamoLedger, DynamoSlots, Places, Retention, RunSecrets, S3Store, Stack,
-        Stacks,
+        Account, Calls, Concurrency, Config, DynamoLedger, DynamoSlots, DynamoTests, Places, Retention, RunSecrets,
+        S3Store, ScheduleParts, Schedules, Stack, Stacks,
     },
     clock::TokioClock,
 };
@@ -79,6 +79,16 @@ impl Deployment {
         Arc::new(DynamoSlots::new(&self.config, &self.stack.table))
     }
 
+    /// The stored tests.
+    pub(crate) fn tests(&self) -> DynamoTests {
+        DynamoTests::new(&self.config, &self.stack.table)
+    }
+
+    /// The schedules by which they start.
+    pub(crate) fn schedules(&self) -> Schedules {
+        Schedules::new(&self.config, schedule_parts(&self.stack))
+    }
+
     /// The functions that a person may call.
     pub(crate) fn calls(&self) -> Calls {
         Calls::new(&self.config, &self.stack.launcher_function, &self.stack.reaper_function)
@@ -122,5 +132,14 @@ impl Deployment {
 /// Where a stack's data are.
 pub(crate) fn places(stack: &Stack) -> Places {
     let Stack { bucket, table, secret_prefix, .. } = stack.clone();
-    Places { bucket, table, secret_prefix }
+    Places { bucket, table, secret_prefix, schedules: schedule_parts(stack) }
+}
+
+fn schedule_parts(stack: &Stack) -> ScheduleParts {
+    ScheduleParts {
+        group: stack.test_group.clone(),
+        launcher_arn: stack.launcher_arn.clone(),
+        role_arn: stack.test_role.clone(),
+        missed_arn: stack.missed_tests.clone(),
+    }
 }

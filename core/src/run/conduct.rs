@@ -8,6 +8,7 @@ use crate::{
     run::{
         AccountPorts, Deployment, UpdateError,
         aggregate::{AggregateError, End, Relay, aggregate_in_turn, latest_checkpoint},
+        notify::{NotifyError, tell},
         room::{RoomError, free_room},
         timely::{PATIENCE, persist},
         update_run,
@@ -37,6 +38,9 @@ pub enum ConductError {
     /// The run has its verdict, and still its room.
     #[error(transparent)]
     Room(#[from] RoomError),
+    /// The run has its verdict, and nobody could be told.
+    #[error("the verdict is written, but nobody could be told: {0}")]
+    Notify(#[from] NotifyError),
     /// Its time was over, and nobody took over.
     #[error("no other aggregator took over{}", .0.as_ref().map(|error| format!(": {error}")).unwrap_or_default())]
     Alone(Option<CallError>),
@@ -95,6 +99,7 @@ pub async fn conduct(
     match aggregate_in_turn(&ports.for_runs(), run.clone(), checkpoint, &mut relay, version).await? {
         End::Concluded(verdict) => {
             free_room(ports, deployment, &run).await?;
+            tell(ports, &run).await?;
             Ok(Conducted::Concluded(verdict))
         }
         End::Succeeded => Ok(Conducted::HandedOver),

@@ -18,6 +18,8 @@ use crate::{
         AccountPorts, Deployment, UpdateError,
         aggregate::{AggregateError, conclude_unstarted},
         appointments::{self, LOOK_AFTER, appoint},
+        fire::FireRequest,
+        notify::{NotifyError, tell},
         record_event,
         room::{RoomError, call_waiting, free_room, update_slots},
         start::launch_workers,
@@ -48,6 +50,8 @@ pub enum LaunchRequest {
         /// The run.
         run: RunId,
     },
+    /// Start the run of a schedule that fires.
+    Fire(FireRequest),
 }
 
 /// What became of it.
@@ -86,6 +90,9 @@ pub enum LaunchError {
     /// The verdict of a run that will not be started.
     #[error(transparent)]
     Aggregate(#[from] AggregateError),
+    /// Whoever wants to be told that verdict.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
 }
 
 impl From<LedgerError> for LaunchError {
@@ -139,41 +146,52 @@ pub async fn launch(
             let run = persist(&*ports.clock, PATIENCE, || launcher.ports.ledger.run(run)).await?;
             launcher.go_on(run).await
         }
+        LaunchRequest::Fire(request) => Box::pin(launcher.fire(request)).await,
     }
 }
 
 /// A launcher with ports that always answer.
-struct Launcher<'a> {
-    ports: &'a AccountPorts,
+pub(super) struct Launcher<'a> {
+    pub(super) ports: &'a AccountPorts,
     deployment: &'a Deployment,
 }
 
 impl Launcher<'_> {
     async fn start(&self, version: &str, id: &RunId, plan: &Plan) -> Result<LaunchReply, LaunchError> {
+        let run = RunRecord::new(id.clone(), self.ports.clock.now(), plan.clone());
+        match self.recorded(version, run).await? {
+            Ok(run) if run.plan != *plan => {
+                Ok(refused(format!("there is another run {id}; every run needs an id of its own")))
+            }
+            Ok(run) => self.go_on(run).await,
+            Err(refused) => Ok(refused),
+        }
+    }
+
+    /// The run as it is in the ledger, where it is put unless it is there or cannot be started here.
+    pub(super) async fn recorded(
+        &self,
+        version: &str,
+        run: RunRecord,
+    ) -> Result<Result<RunRecord, LaunchReply>, LaunchError> {
         let clock = &*self.ports.clock;
         let ledger = &self.ports.ledger;
-        let run = match persist(clock, PATIENCE, || ledger.run(id)).await {
-            Ok(run) => run,
-            Err(LedgerError::NoSuchRun(_)) => {
-                if let Err(refused) = self.check(version, plan).await? {
-                    return Ok(refused);
-                }
-                let run = RunRecord::new(id.clone(), clock.now(), plan.clone());
-                // Before there is anything that could be forgotten.
-                appoint(self.ports, id, appointments::START, run.created_at.plus(LOOK_AFTER)).await?;
-                match persist(clock, PATIENCE, || ledger.create_run(&run)).await {
-                    Ok(()) => run,
-                    // The answer to an earlier try was lost, or somebody asks twice.
-                    Err(LedgerError::AlreadyExists(_)) => persist(clock, PATIENCE, || ledger.run(id)).await?,
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        match persist(clock, PATIENCE, || ledger.run(&run.id)).await {
+            Ok(run) => return Ok(Ok(run)),
+            Err(LedgerError::NoSuchRun(_)) => {}
             Err(error) => return Err(error.into()),
-        };
-        if run.plan != *plan {
-            return Ok(refused(format!("there is another run {id}; every run needs an id of its own")));
         }
-        self.go_on(run).await
+        if let Err(refused) = self.check(version, &run.plan).await? {
+            return Ok(Err(refused));
+        }
+        // Before there is anything that could be forgotten.
+        appoint(self.ports, &run.id, appointments::START, run.created_at.plus(LOOK_AFTER)).await?;
+        match persist(clock, PATIENCE, || ledger.create_run(&run)).await {
+            Ok(()) => Ok(Ok(run)),
+            // The answer to an earlier try was lost, or somebody asks twice.
+            Err(LedgerError::AlreadyExists(_)) => Ok(Ok(persist(clock, PATIENCE, || ledger.run(&run.id)).await?)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether a run can be started here at all.
@@ -204,7 +222,7 @@ impl Launcher<'_> {
     }
 
     /// Goes on from wherever the run is.
-    async fn go_on(&self, run: RunRecord) -> Result<LaunchReply, LaunchError> {
+    pub(super) async fn go_on(&self, run: RunRecord) -> Result<LaunchReply, LaunchError> {
         match run.state.phase {
             Phase::Created | Phase::Validated | Phase::Queued => match run.state.abort.clone() {
                 Some(abort) => self.refuse(&run, abort, LaunchReply::Launched).await,
@@ -350,6 +368,7 @@ pub(super) async fn end_unstarted(
     }
     conclude_unstarted(&ports.for_runs(), run.clone(), &deployment.version).await?;
     free_room(ports, deployment, &run).await?;
+    tell(ports, &run).await?;
     Ok(true)
 }
 
@@ -361,7 +380,10 @@ pub(super) fn no_room(run: &RunRecord, deployment: &Deployment) -> Abort {
     } else {
         let queue = run.plan.deadlines.queue;
         let within = if queue.is_zero() { "now".to_owned() } else { format!("within {}", words(queue)) };
-        format!("there was no room for {} {within}: others had it", plural(workers.into(), "worker"))
+        let earlier = run.after.as_ref();
+        let earlier = earlier.map(|earlier| format!("run {earlier} of the same schedule was not over {within}, or "));
+        let earlier = earlier.unwrap_or_default();
+        format!("{earlier}there was no room for {} {within}: others had it", plural(workers.into(), "worker"))
     };
     Abort { cause: AbortCause::Deadline, message, at_once: false }
 }
@@ -386,5 +408,6 @@ fn waiting(run: &RunRecord) -> Waiting {
         workers: run.plan.workers,
         lasts_ms: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
         until: run.created_at.plus(run.plan.deadlines.queue),
+        after: run.after.clone(),
     }
 }

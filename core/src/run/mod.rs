@@ -7,13 +7,16 @@
 //!
 //! In an account these parties are functions, each of which lives shorter than a run may last, and comes once, twice or not
 //! at all. A launcher ([`launch`]) claims [`room`] before it calls the others, aggregators follow one another ([`conduct`]),
-//! and a reaper ([`reap`]) has appointments to end what nobody else ended.
+//! and a reaper ([`reap`]) has appointments to end what nobody else ended. A schedule calls the launcher too ([`fire`]), and
+//! a run may name somebody who is told its verdict ([`notify`]).
 
 pub mod abort;
 pub mod aggregate;
 mod appointments;
 pub mod conduct;
+pub mod fire;
 pub mod launch;
+pub mod notify;
 pub mod prepare;
 pub mod reap;
 pub mod room;
@@ -29,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     ids::RunId,
     lifecycle::{Illegal, RunEvent},
-    ports::{Clock, Fleet, Functions, Ledger, LedgerError, ObjectStore, SlotBook},
+    ports::{Clock, Fleet, Functions, Ledger, LedgerError, Notifier, ObjectStore, SlotBook, StoredTests},
     records::RunRecord,
 };
 
@@ -62,6 +65,8 @@ pub struct AccountPorts {
     pub fleet: Arc<dyn Fleet>,
     pub slots: Arc<dyn SlotBook>,
     pub functions: Arc<dyn Functions>,
+    pub tests: Arc<dyn StoredTests>,
+    pub notifier: Arc<dyn Notifier>,
 }
 
 impl AccountPorts {

@@ -8,11 +8,12 @@ use futures::future::{self, Either};
 use crate::{
     ids::RunId,
     ports::{
-        AggregatorTask, CallError, Cause, Clock, Functions, Ledger, LedgerError, ObjectStore, RunSummary, SlotBook,
-        StoreError, Timestamp,
+        AggregatorTask, CallError, Cause, Clock, Functions, Ledger, LedgerError, Notifier, ObjectStore, RunSummary,
+        SlotBook, StoreError, StoredTests, Timestamp,
     },
     records::{RunRecord, WorkerRecord},
-    run::{AccountPorts, Ports, UpdateError, WatchPorts, work::WorkPorts},
+    run::{AccountPorts, Ports, UpdateError, WatchPorts, fire::FireRequest, notify::Message, work::WorkPorts},
+    schedule::{ScheduleName, StoredTest},
     slots::Slots,
     verdict::Verdict,
 };
@@ -114,12 +115,22 @@ impl WorkPorts {
 }
 
 impl AccountPorts {
-    /// These ports with stores, ledgers, slots and functions that always answer.
+    /// These ports with stores, ledgers, slots, stored tests, functions and topics that always answer.
     pub(super) fn timely(&self) -> Self {
         let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
         let slots = Timely { port: Arc::clone(&self.slots), clock: Arc::clone(&self.clock) };
         let functions = Timely { port: Arc::clone(&self.functions), clock: Arc::clone(&self.clock) };
-        Self { store, ledger, slots: Arc::new(slots), functions: Arc::new(functions), ..self.clone() }
+        let tests = Timely { port: Arc::clone(&self.tests), clock: Arc::clone(&self.clock) };
+        let notifier = Timely { port: Arc::clone(&self.notifier), clock: Arc::clone(&self.clock) };
+        Self {
+            store,
+            ledger,
+            slots: Arc::new(slots),
+            functions: Arc::new(functions),
+            tests: Arc::new(tests),
+            notifier: Arc::new(notifier),
+            ..self.clone()
+        }
     }
 }
 
@@ -189,6 +200,48 @@ impl Timely<dyn Functions> {
     }
 }
 
+impl Timely<dyn StoredTests> {
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        let late = || LedgerError::Unavailable { operation, cause: no_answer() };
+        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
+#[async_trait]
+impl StoredTests for Timely<dyn StoredTests> {
+    async fn create(&self, test: &StoredTest) -> Result<(), LedgerError> {
+        self.ask("storing a test", self.port.create(test)).await
+    }
+
+    async fn test(&self, name: &ScheduleName) -> Result<Option<StoredTest>, LedgerError> {
+        self.ask("reading a stored test", self.port.test(name)).await
+    }
+
+    async fn replace(&self, test: &StoredTest) -> Result<StoredTest, LedgerError> {
+        self.ask("changing a stored test", self.port.replace(test)).await
+    }
+
+    async fn delete(&self, name: &ScheduleName) -> Result<(), LedgerError> {
+        self.ask("deleting a stored test", self.port.delete(name)).await
+    }
+
+    async fn all(&self) -> Result<Vec<StoredTest>, LedgerError> {
+        self.ask("listing stored tests", self.port.all()).await
+    }
+}
+
+#[async_trait]
+impl Notifier for Timely<dyn Notifier> {
+    async fn publish(&self, topic: &str, message: &Message) -> Result<(), CallError> {
+        let late = || CallError { operation: "telling a topic", cause: no_answer() };
+        within(&*self.clock, ANSWER, self.port.publish(topic, message)).await.unwrap_or_else(|| Err(late()))
+    }
+}
+
 #[async_trait]
 impl SlotBook for Timely<dyn SlotBook> {
     async fn slots(&self) -> Result<Slots, LedgerError> {
@@ -208,6 +261,10 @@ impl Functions for Timely<dyn Functions> {
 
     async fn launch(&self, run: &RunId) -> Result<(), CallError> {
         self.ask("calling the launcher", self.port.launch(run)).await
+    }
+
+    async fn fire(&self, request: &FireRequest) -> Result<(), CallError> {
+        self.ask("calling the launcher", self.port.fire(request)).await
     }
 
     async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError> {

@@ -10,7 +10,7 @@ use crate::{
     verdict::{Outcome, Verdict, WorkerResult},
 };
 
-/// The lines `run`, `workers`, `samples`, `percentiles`, `tag sets` if there were too many, and `report` if one was written.
+/// The lines `run`, `schedule` if one has started it, `workers`, `samples`, `percentiles`, `tag sets` if there were too many, and `report` if one was written.
 pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
     let lasted = Duration::try_from_secs_f64(verdict.duration_ms / 1000.0).unwrap_or_default();
     let mut facts = vec![
@@ -19,6 +19,9 @@ pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> S
         ("samples", samples(verdict)),
         ("percentiles", percentiles(verdict)),
     ];
+    if let Some(origin) = &verdict.origin {
+        facts.insert(1, ("schedule", origin.to_string()));
+    }
     if let Some(folded) = folded(verdict) {
         facts.push(("tag sets", folded));
     }

@@ -13,8 +13,9 @@ use crate::{
     k6::{options::Options, version::K6Version},
     lifecycle::RunEvent,
     plan::{Machine, Plan, Request, Workers},
-    ports::{Ledger, LedgerError, ObjectStore, SlotBook, StoreError, Timestamp},
+    ports::{Ledger, LedgerError, ObjectStore, SlotBook, StoreError, StoredTests, Timestamp},
     records::{RunRecord, WorkerPhase, WorkerRecord},
+    schedule::{Cron, Fired, Firing, Overlap, ScheduleName, StoredTest, Timing},
     slots::{Held, Slots, Waiting},
     testing::sample,
     verdict::Verdict,
@@ -205,7 +206,13 @@ pub async fn slot_book_contract(book: &dyn SlotBook) {
     // What was written is read, as the next version.
     let mut slots = empty.clone();
     slots.held.insert(run(1), Held { workers: 7, until: Timestamp(5) });
-    slots.waiting.push(Waiting { run: run(2), workers: 1000, lasts_ms: 90_000, until: Timestamp(i64::MAX) });
+    slots.waiting.push(Waiting {
+        run: run(2),
+        workers: 1000,
+        lasts_ms: 90_000,
+        until: Timestamp(i64::MAX),
+        after: Some(run(1)),
+    });
     let written = ok(book.replace_slots(&slots)).await;
     assert_eq!(written, Slots { version: 1, ..slots });
     assert_eq!(ok(book.slots()).await, written);
@@ -228,6 +235,83 @@ pub async fn slot_book_contract(book: &dyn SlotBook) {
     assert!(outcomes.iter().all(|o| matches!(o, Ok(_) | Err(LedgerError::Conflict(_)))), "{outcomes:?}");
     assert_eq!(won.len(), 1, "{outcomes:?}");
     assert_eq!(&ok(book.slots()).await, won[0]);
+}
+
+/// A test of this name that was just stored.
+pub fn sample_stored(name: &str) -> StoredTest {
+    let created_at = Timestamp(1_795_348_800_000_000);
+    let run = RunId::derived(created_at, name);
+    StoredTest {
+        name: ScheduleName::parse(name).unwrap_or_else(|error| panic!("{error}")),
+        revision: 1,
+        lambdaload_version: "0.1.0".into(),
+        version: 1,
+        plan: sample_run(&run).plan,
+        timing: Timing::Cron(Cron::parse("0 2 * * *").unwrap_or_else(|error| panic!("{error}"))),
+        timezone: "Europe/Oslo".into(),
+        overlap: Overlap::Skip,
+        notify: None,
+        paused: false,
+        created_at,
+        updated_at: created_at,
+        firings: Vec::new(),
+    }
+}
+
+/// No stored tests, and any number of them.
+pub async fn stored_tests_contract(tests: &dyn StoredTests) {
+    assert_eq!(ok(tests.all()).await, []);
+    let nightly = sample_stored("nightly");
+    assert_eq!(ok(tests.test(&nightly.name)).await, None);
+    ok(tests.delete(&nightly.name)).await;
+    let early = tests.replace(&nightly).await;
+    assert!(matches!(&early, Err(LedgerError::Conflict(_))), "{early:?}");
+
+    // What was stored is read, and there is one of a name.
+    ok(tests.create(&nightly)).await;
+    assert_eq!(ok(tests.test(&nightly.name)).await, Some(nightly.clone()));
+    let again = tests.create(&StoredTest { paused: true, ..nightly.clone() }).await;
+    assert!(matches!(&again, Err(LedgerError::AlreadyExists(_))), "{again:?}");
+    ok(tests.create(&sample_stored("Alpha_1.2"))).await;
+    let names = async || ok(tests.all()).await.into_iter().map(|test| test.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names().await, ["Alpha_1.2", "nightly"]);
+
+    // Whoever has not read the last revision changes nothing.
+    let firing = |n: u32| Firing {
+        run: RunId::derived(Timestamp(n.into()), "x"),
+        version: 1,
+        scheduled_for: Some(Timestamp(n.into())),
+        fired_at: Timestamp(n.into()),
+        fired: Fired::Skipped { why: "\"ümläut\"".into() },
+    };
+    let mut fired = nightly.clone();
+    fired.remember(firing(1));
+    let stored = ok(tests.replace(&fired)).await;
+    assert_eq!(stored, StoredTest { revision: 2, ..fired.clone() });
+    let late = tests.replace(&fired).await;
+    assert!(matches!(&late, Err(LedgerError::Conflict(_))), "{late:?}");
+    assert_eq!(ok(tests.test(&nightly.name)).await, Some(stored.clone()));
+
+    // Of many who have read the same, one writes.
+    let outcomes = join_all((2..2 + RIVALS).map(|n| {
+        let mut mine = stored.clone();
+        mine.remember(firing(n));
+        async move { tests.replace(&mine).await }
+    }))
+    .await;
+    let won: Vec<&StoredTest> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+    assert!(outcomes.iter().all(|o| matches!(o, Ok(_) | Err(LedgerError::Conflict(_)))), "{outcomes:?}");
+    assert_eq!(won.len(), 1, "{outcomes:?}");
+    assert_eq!(ok(tests.test(&nightly.name)).await.as_ref(), Some(won[0]));
+
+    // What is deleted is gone, and may be stored anew.
+    ok(tests.delete(&nightly.name)).await;
+    ok(tests.delete(&nightly.name)).await;
+    assert_eq!(names().await, ["Alpha_1.2"]);
+    let gone = tests.replace(won[0]).await;
+    assert!(matches!(&gone, Err(LedgerError::Conflict(_))), "{gone:?}");
+    ok(tests.create(&nightly)).await;
+    assert_eq!(ok(tests.test(&nightly.name)).await, Some(nightly));
 }
 
 /// Bytes that tell their writer and their length.

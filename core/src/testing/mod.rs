@@ -9,3 +9,4 @@ pub mod ledger;
 pub mod sample;
 pub mod slots;
 pub mod store;
+pub mod tests;

@@ -37,6 +37,7 @@ pub fn verdict() -> Verdict {
         name: "checkout.js".into(),
         note: Some("after cache change".into()),
         tags: BTreeMap::from([("branch".into(), "main".into())]),
+        origin: None,
         archive: Archive {
             hash: parsed(&"3f9c".repeat(16)),
             size: 41_984,

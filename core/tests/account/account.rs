@@ -25,6 +25,7 @@ use lambdaload_core::{
         ledger::MemoryLedger,
         slots::MemorySlots,
         store::MemoryStore,
+        tests::{MemoryTests, MemoryTopic},
     },
     verdict::{ReasonCode, Verdict},
 };
@@ -108,6 +109,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) slots: MemorySlots,
+    pub(crate) tests: Arc<MemoryTests>,
+    pub(crate) topic: Arc<MemoryTopic>,
     pub(crate) faults: BTreeMap<Function, PortFaults>,
     pub(crate) deployment: Mutex<Deployment>,
     /// How long an aggregator lives.
@@ -148,6 +151,8 @@ pub(crate) fn play_on<T>(
             store: Arc::default(),
             ledger: Arc::new(ledger),
             slots: MemorySlots::default(),
+            tests: Arc::default(),
+            topic: Arc::default(),
             faults: FUNCTIONS.map(|function| (function, PortFaults::default())).into(),
             deployment: Mutex::new(deployment),
             aggregator_life,

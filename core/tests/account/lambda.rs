@@ -16,10 +16,12 @@ use lambdaload_core::{
     run::{
         AccountPorts,
         conduct::conduct,
+        fire::FireRequest,
         launch::{LaunchReply, LaunchRequest, launch},
         reap::{ReaperEvent, reap_event},
         work::{WorkPorts, work},
     },
+    schedule::scheduled_for,
     secrets::Secrets,
     slots::Slots,
     testing::{clock::VirtualTime, faulty::Faulty},
@@ -73,11 +75,9 @@ impl Account {
     }
 
     pub(crate) fn spawn(&self, function: Function, event: &Value, future: impl Future<Output = ()> + Send + 'static) {
-        let run = event["run"]
-            .as_str()
-            .map_or_else(|| RunId::parse(event["requestPayload"]["run"].as_str().expect("a run")), RunId::parse);
+        let run = run_of(event).or_else(|| run_of(&event["requestPayload"]));
         let task = self.time().spawn(future);
-        self.lock().running.push((function, event.clone(), run.expect("an id"), task));
+        self.lock().running.push((function, event.clone(), run.expect("a run"), task));
     }
 
     pub(crate) fn begin(
@@ -190,7 +190,7 @@ impl Account {
         }
     }
 
-    fn ports(&self, function: Function) -> AccountPorts {
+    pub(crate) fn ports(&self, function: Function) -> AccountPorts {
         let Inner { time, store, ledger, faults, .. } = &*self.inner;
         let faults = &faults[&function];
         let (store, ledger): (Arc<dyn ObjectStore>, Arc<dyn Ledger>) = (store.clone(), ledger.clone());
@@ -202,6 +202,8 @@ impl Account {
             fleet: Arc::new(self.clone()),
             slots: Arc::new(Faulty::new(slots, faults.slots.clone(), time.clone())),
             functions: Arc::new(self.clone()),
+            tests: self.inner.tests.clone(),
+            notifier: self.inner.topic.clone(),
         }
     }
 
@@ -233,6 +235,11 @@ impl Functions for Account {
         accepted(self.call(Function::Launcher, serde_json::to_value(request).expect("JSON")))
     }
 
+    async fn fire(&self, request: &FireRequest) -> Result<(), CallError> {
+        let request = LaunchRequest::Fire(request.clone());
+        accepted(self.call(Function::Launcher, serde_json::to_value(request).expect("JSON")))
+    }
+
     async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError> {
         if self.lock().appointments.insert((run.clone(), name)) {
             let (account, event) = (self.clone(), json!({ "run": run, "appointment": name }));
@@ -246,6 +253,15 @@ impl Functions for Account {
         }
         Ok(())
     }
+}
+
+/// The run that an event is about: by its id, or by the schedule that fires.
+fn run_of(event: &Value) -> Option<RunId> {
+    let by_id = event["run"].as_str().map(|run| RunId::parse(run).expect("an id"));
+    by_id.or_else(|| {
+        let at = scheduled_for(event["scheduled_at"].as_str()?, Timestamp(0)).expect("a time");
+        Some(RunId::derived(at, event["schedule"].as_str()?))
+    })
 }
 
 fn accepted(is_accepted: bool) -> Result<(), CallError> {

@@ -7,6 +7,7 @@ mod calls;
 mod chaos;
 mod lambda;
 mod queue;
+mod schedules;
 mod successions;
 mod test;
 mod usual;

@@ -91,7 +91,7 @@ fn what_cannot_be_started_here_is_refused_and_leaves_nothing() {
     play(4, async |account| {
         let request = async |test: &Test| match account.request(test).await {
             LaunchRequest::Start { version, run, plan } => (version, run, plan),
-            LaunchRequest::Resume { .. } => panic!("no start"),
+            LaunchRequest::Resume { .. } | LaunchRequest::Fire(_) => panic!("no start"),
         };
         let (version, run, plan) = request(&Test::of(1, 3)).await;
         let start = |version: &str, plan| LaunchRequest::Start { version: version.into(), run: run.clone(), plan };

@@ -20,7 +20,7 @@ use crate::{
 };
 
 fn waiting(scene: &Scene, others: u32) -> Slots {
-    let waiting = |run| Waiting { run, workers: 2, lasts_ms: 1, until: Timestamp(i64::MAX) };
+    let waiting = |run| Waiting { run, workers: 2, lasts_ms: 1, until: Timestamp(i64::MAX), after: None };
     let other = |number| serde_json::from_value(format!("01JD8QZV3M4T5W6X7Y8Z9A0B0{number}").into()).expect("an id");
     let runs = (0..others).map(other).chain([scene.id.clone()]);
     Slots { waiting: runs.map(waiting).collect(), ..Slots::default() }

@@ -144,6 +144,7 @@ fn a_run_that_waits_shows_its_place_and_is_ended_by_the_reaper_when_it_is_stoppe
         workers: 1,
         lasts_ms: 1_000,
         until: Timestamp(i64::MAX),
+        after: None,
     };
     let book = Slots { waiting: vec![waiting("01JD8QZV3M4T5W6X7Y8Z9A0B00"), waiting(RUN)], ..Slots::default() };
     account.runtime.block_on(account.slots(&deployed).replace_slots(&book)).expect("is written");

@@ -10,3 +10,4 @@ mod limits;
 mod privilege;
 mod runs;
 mod scene;
+mod schedules;

@@ -13,6 +13,13 @@ use lambdaload_tests::{
 };
 use serde_json::Value;
 
+/// What the user may do: run tests, and make schedules of them.
+const POLICIES: [&str; 2] =
+    [include_str!("../../../infra/policies/ci-user.json"), include_str!("../../../infra/policies/schedules.json")];
+
+/// Who is told verdicts.
+const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:verdicts";
+
 /// Nobody but the script may see it.
 const SECRET: &str = "correct-horse-battery-staple";
 
@@ -48,7 +55,7 @@ export function handleSummary() {
 /// What a role is granted that these runs don't use, and why it is.
 ///
 /// The role, the statement and the action, and the end of the resource where a statement has several.
-const UNUSED: [(&str, &str); 30] = [
+const UNUSED: [(&str, &str); 32] = [
     (
         "aggregator CallSuccessorLauncherAndSubstitute lambda:InvokeFunction lambdaload-aggregator",
         "only of runs longer than one aggregator",
@@ -90,6 +97,7 @@ const UNUSED: [(&str, &str); 30] = [
         "launcher HandFailuresToTheReaper lambda:InvokeFunction",
         "Lambda itself hands a failed call over in the function's name",
     ),
+    ("launcher TellVerdicts sns:Publish", "only of runs that cannot start"),
     ("launcher Log logs:CreateLogStream", "Lambda itself writes the log in the function's name"),
     ("launcher Log logs:PutLogEvents", "Lambda itself writes the log in the function's name"),
     ("reaper CallAggregatorAndLauncher lambda:InvokeFunction lambdaload-aggregator", "only if an aggregator died"),
@@ -112,6 +120,7 @@ const UNUSED: [(&str, &str); 30] = [
         "reaper MakeAppointments scheduler:CreateSchedule",
         "only for a run that is started or watched over again after a fault",
     ),
+    ("reaper TellVerdicts sns:Publish", "only of runs whose aggregator has not told"),
     ("reaper MergeRuns s3:GetObject", "only of runs in which workers have measured something"),
     (
         "worker FindMissingObjects s3:ListBucket",
@@ -144,10 +153,11 @@ impl Guarded {
         let endpoint = recorder.endpoint();
         let account = Account::deploy(&Differences {
             variables: &[("AUTH", "true"), ("AWS_ENDPOINT_URL", &endpoint)],
-            parameters: &["WorkerCapacity=2"],
+            parameters: &["WorkerCapacity=2", &format!("NotifyTopicArns={TOPIC}")],
             certificate: Some(&certificate),
         });
         recorder.forward_to(&account.endpoint());
+        account.ask("client('sns').create_topic(Name='verdicts')\nprint('null')");
         // The emulator takes the group `default` for that of every schedule, because the group is in the body. What the
         // template grants is compared with what was asked for below.
         account.ask(
@@ -159,11 +169,15 @@ for role in iam.list_roles()['Roles']:
         iam.put_role_policy(RoleName=role['RoleName'], PolicyName='emulator', PolicyDocument=json.dumps(policy))
 print('null')",
         );
-        let policy = include_str!("../../../infra/policies/ci-user.json");
+        let [runs, schedules] = POLICIES;
         let key = account.ask(&format!(
             "iam = client('iam')
 iam.create_user(UserName='ci')
-iam.put_user_policy(UserName='ci', PolicyName='ci', PolicyDocument='''{policy}''')
+iam.put_user_policy(UserName='ci', PolicyName='ci', PolicyDocument='''{runs}''')
+iam.put_user_policy(UserName='ci', PolicyName='schedules', PolicyDocument='''{schedules}''')
+emulator = {{'Version': '2012-10-17', 'Statement': [{{'Effect': 'Allow',
+    'Action': ['scheduler:CreateSchedule', 'scheduler:UpdateSchedule'], 'Resource': 'arn:aws:scheduler:*:*:schedule/default/*'}}]}}
+iam.put_user_policy(UserName='ci', PolicyName='emulator', PolicyDocument=json.dumps(emulator))
 print(json.dumps(iam.create_access_key(UserName='ci')['AccessKey'], default=str))"
         ));
         let text = |field: &str| key[field].as_str().expect("a key").to_owned();
@@ -292,6 +306,21 @@ fn whole_runs_need_what_policies_grant_and_nothing_less() {
     // And one that somebody sees from its start to its end.
     guarded.run(0, &[&["run", "--workers", "2"][..], &with_secret].concat());
 
+    // A stored test that starts as a schedule starts it, with secrets of its own.
+    let when = ["schedule", "create", "nightly", "--cron", "0 2 * * *", "--notify", TOPIC, "--workers", "2"];
+    guarded.run(0, &[&when[..], &with_secret].concat());
+    guarded.run(0, &[&["schedule", "update", "nightly", "--rate", "1h"][..], &with_secret].concat());
+    for what in ["pause", "resume", "show"] {
+        guarded.run(0, &["schedule", what, "nightly"]);
+    }
+    guarded.run(0, &["schedule", "list"]);
+    let started: Value =
+        serde_json::from_str(&guarded.run(0, &["schedule", "run-now", "nightly"]).stdout).expect("JSON");
+    guarded.run(0, &["watch", started["run"].as_str().expect("a run"), "--quiet"]);
+    let has_told = || guarded.recorder.calls().iter().any(|call| call.is("sns:Publish")).then_some(());
+    wait_for("the topic to be told", has_told);
+    guarded.run(0, &["schedule", "delete", "nightly"]);
+
     let logs = guarded.run(0, &["logs", &waits]);
     let shown = guarded.run(0, &["runs", "get", &waits, "--output", "json"]);
     guarded.run(0, &["runs", "download", &waits]);
@@ -316,10 +345,10 @@ print(s3.get_bucket_policy(Bucket=bucket)['Policy'])",
     // Nothing missing.
     let of_user: Vec<&Call> =
         calls.iter().filter(|call| call.access_key == guarded.user["AWS_ACCESS_KEY_ID"]).collect();
-    let policy = include_str!("../../../infra/policies/ci-user.json");
-    let grants = Grant::all(&serde_json::from_str(policy).expect("a policy"));
+    let grants: Vec<Grant> =
+        POLICIES.iter().flat_map(|policy| Grant::all(&serde_json::from_str(policy).expect("a policy"))).collect();
     assert!(!of_user.is_empty());
-    assert_eq!(not_allowed(&of_user, &grants), BTreeSet::new(), "ci-user.json");
+    assert_eq!(not_allowed(&of_user, &grants), BTreeSet::new(), "ci-user.json and schedules.json");
     let nobody: Vec<_> = calls
         .iter()
         .filter(|call| call.function.is_none() && call.access_key != guarded.user["AWS_ACCESS_KEY_ID"])
@@ -347,7 +376,9 @@ print(s3.get_bucket_policy(Bucket=bucket)['Policy'])",
     let has_it = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
     let told: Vec<_> = calls.iter().filter(|call| has_it(&call.sent)).collect();
     assert!(!told.is_empty(), "the secret was never handed over");
-    assert!(told.iter().all(|call| call.is("secretsmanager:CreateSecret")), "{told:#?}");
+    let is_handed_over =
+        |call: &&Call| call.is("secretsmanager:CreateSecret") || call.is("secretsmanager:PutSecretValue");
+    assert!(told.iter().all(is_handed_over), "{told:#?}");
     // The log is the emulator's own and that of the functions.
     let log = guarded.account.said_all();
     assert!(log.contains("[lambda]") && !log.contains(SECRET));

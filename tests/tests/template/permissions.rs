@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 /// The stack that the policies for people name.
 const STACK: &str = "lambdaload";
 
+/// A topic that a stack may tell.
+const TOPIC: &str = "arn:aws:sns:eu-central-1:123456789012:verdicts";
+
 /// One thing somebody may or may not do.
 struct Question<'a> {
     policy: &'a Value,
@@ -73,6 +76,8 @@ struct Arns {
     table: String,
     secret: String,
     schedule: String,
+    /// A schedule by which a test starts.
+    test: String,
 }
 
 impl Arns {
@@ -82,6 +87,7 @@ impl Arns {
             table: stack.arn("Table"),
             secret: format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:lambdaload/{STACK}/01M8-a1B2c3"),
             schedule: format!("arn:aws:scheduler:eu-central-1:123456789012:schedule/{STACK}/01M8-end"),
+            test: format!("arn:aws:scheduler:eu-central-1:123456789012:schedule/{STACK}-tests/nightly"),
         }
     }
 
@@ -107,7 +113,7 @@ fn rows(arns: &Arns, may: &[(&str, &str)]) -> Vec<(&'static str, String, Value, 
         }
     }
     ask("s3:ListBucket", "bucket", arns.bucket.clone(), json!({}));
-    for partition in ["run#01M8", "runs", "slots", "else"] {
+    for partition in ["run#01M8", "runs", "slots", "tests", "else"] {
         for action in
             ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
         {
@@ -124,6 +130,12 @@ fn rows(arns: &Arns, may: &[(&str, &str)]) -> Vec<(&'static str, String, Value, 
         ask(action, "others", arns.secret.replace(&format!("/{STACK}/"), "/other/"), json!({}));
     }
     ask("scheduler:CreateSchedule", "own", arns.schedule.clone(), json!({}));
+    for action in
+        ["scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:GetSchedule", "scheduler:DeleteSchedule"]
+    {
+        ask(action, "tests", arns.test.clone(), json!({}));
+    }
+    ask("sns:Publish", "topic", TOPIC.to_owned(), json!({}));
     ask("scheduler:CreateSchedule", "others", arns.schedule.replace(&format!("/{STACK}/"), "/default/"), json!({}));
     rows
 }
@@ -164,7 +176,7 @@ fn the_launcher_records_runs_and_starts_them() {
         ("scheduler:CreateSchedule", "own"),
         ("secretsmanager:DeleteSecret", "own"),
     ];
-    let may = with_items(&["run#01M8", "runs", "slots"], &may);
+    let may = with_items(&["run#01M8", "runs", "slots", "tests"], &may);
     check("launcher", &stack.policy_of("LauncherRole"), &rows(&Arns::of(&stack), &may));
 }
 
@@ -214,7 +226,7 @@ fn the_reaper_concludes_and_calls_who_goes_on() {
         ("scheduler:CreateSchedule", "own"),
         ("secretsmanager:DeleteSecret", "own"),
     ];
-    let may = with_items(&["run#01M8", "slots"], &may);
+    let may = with_items(&["run#01M8", "slots", "tests"], &may);
     let policy = stack.policy_of("ReaperRole");
     check("reaper", &policy, &rows(&Arns::of(&stack), &may));
     check("reaper", &policy, &[("sqs:SendMessage", stack.arn("DeadLetters"), json!({}), true)]);
@@ -231,6 +243,68 @@ fn the_scheduler_calls_the_reaper_only() {
         "ArnEquals": { "aws:SourceArn": stack.arn("ScheduleGroup") },
     });
     assert_eq!(trust["Condition"], whose);
+}
+
+#[test]
+fn the_scheduler_starts_tests_by_the_launcher_only() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let policy = stack.policy_of("TestScheduleRole");
+    check("scheduler", &policy, &rows(&Arns::of(&stack), &[("lambda:InvokeFunction", "launcher")]));
+    let keep = |queue, allowed| ("sqs:SendMessage", stack.arn(queue), json!({}), allowed);
+    check("scheduler", &policy, &[keep("MissedTests", true), keep("DeadLetters", false)]);
+    let trust = &stack.properties("TestScheduleRole")["AssumeRolePolicyDocument"]["Statement"][0];
+    let whose = json!({
+        "StringEquals": { "aws:SourceAccount": "123456789012" },
+        "ArnEquals": { "aws:SourceArn": stack.arn("TestScheduleGroup") },
+    });
+    assert_eq!(trust["Condition"], whose);
+}
+
+#[test]
+fn whoever_concludes_runs_tells_the_topics_of_the_stack_and_no_others() {
+    let (Some(told), Some(silent)) = (Stack::of(STACK, &[("NotifyTopicArns", TOPIC)]), Stack::of(STACK, &[])) else {
+        return;
+    };
+    for (role, may) in [("LauncherRole", true), ("AggregatorRole", true), ("ReaperRole", true), ("WorkerRole", false)] {
+        let publish = |topic: &str, allowed| ("sns:Publish", topic.to_owned(), json!({}), allowed);
+        let other = TOPIC.replace("verdicts", "payments");
+        check(role, &told.policy_of(role), &[publish(TOPIC, may), publish(&other, false)]);
+        check(role, &silent.policy_of(role), &[publish(TOPIC, false)]);
+    }
+}
+
+#[test]
+fn who_makes_schedules_makes_those_of_tests_only() {
+    let policy = policy(include_str!("../../../infra/policies/schedules.json"));
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let arns = Arns::of(&stack);
+    let mut may: Vec<(&str, &str)> = ["GetItem", "Query", "PutItem", "DeleteItem"]
+        .map(|action| (&*format!("dynamodb:{action}").leak(), "tests"))
+        .to_vec();
+    may.extend(
+        ["CreateSchedule", "GetSchedule", "UpdateSchedule", "DeleteSchedule"]
+            .map(|action| (&*format!("scheduler:{action}").leak(), "tests")),
+    );
+    check("who makes schedules", &policy, &rows(&arns, &may));
+    let secret =
+        |name: &str| format!("arn:aws:secretsmanager:eu-central-1:123456789012:secret:lambdaload/{name}-a1B2c3");
+    let pass = |role: &str, service: &str, allowed| {
+        let role = format!("arn:aws:iam::123456789012:role/{role}-1A2B");
+        ("iam:PassRole", role, json!({ "iam:PassedToService": service }), allowed)
+    };
+    check(
+        "who makes schedules",
+        &policy,
+        &[
+            ("scheduler:ListSchedules", "*".to_owned(), json!({}), true),
+            ("secretsmanager:PutSecretValue", secret("lambdaload/schedule/nightly"), json!({}), true),
+            ("secretsmanager:GetSecretValue", secret("lambdaload/schedule/nightly"), json!({}), false),
+            ("secretsmanager:PutSecretValue", secret("lambdaload/01M8"), json!({}), false),
+            pass("lambdaload-TestScheduleRole", "scheduler.amazonaws.com", true),
+            pass("lambdaload-TestScheduleRole", "lambda.amazonaws.com", false),
+            pass("lambdaload-ScheduleRole", "scheduler.amazonaws.com", false),
+        ],
+    );
 }
 
 #[test]
@@ -271,6 +345,7 @@ fn bucket_and_queue_speak_tls_only() {
         json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] });
     let bucket = &stack.properties("BucketPolicy")["PolicyDocument"];
     let queue = &stack.properties("DeadLettersPolicy")["PolicyDocument"];
+    let missed = &stack.properties("MissedTestsPolicy")["PolicyDocument"];
     let object = format!("{}/runs/a", stack.arn("Bucket"));
     let question = |policy, action, resource: &str, tls: &str| Question {
         policy: &anything,
@@ -285,9 +360,22 @@ fn bucket_and_queue_speak_tls_only() {
         question(bucket, "s3:ListBucket", &stack.arn("Bucket"), "false"),
         question(queue, "sqs:SendMessage", &stack.arn("DeadLetters"), "false"),
         question(queue, "sqs:SendMessage", &stack.arn("DeadLetters"), "true"),
+        question(missed, "sqs:SendMessage", &stack.arn("MissedTests"), "false"),
+        question(missed, "sqs:SendMessage", &stack.arn("MissedTests"), "true"),
     ];
     let Some(answers) = simulate(&questions) else { return };
-    assert_eq!(answers, ["ExplicitlyDenied", "Allowed", "ExplicitlyDenied", "ExplicitlyDenied", "Allowed"]);
+    assert_eq!(
+        answers,
+        [
+            "ExplicitlyDenied",
+            "Allowed",
+            "ExplicitlyDenied",
+            "ExplicitlyDenied",
+            "Allowed",
+            "ExplicitlyDenied",
+            "Allowed"
+        ]
+    );
 }
 
 fn policy(text: &str) -> Value {
@@ -361,8 +449,13 @@ fn an_operator_deploys_and_destroys_this_and_no_other() {
         both(action, stack.arn("Table"));
     }
     both("s3:DeleteObject", format!("{}/runs/a", stack.arn("Bucket")));
-    both("sqs:CreateQueue", stack.arn("DeadLetters"));
-    both("scheduler:CreateScheduleGroup", stack.arn("ScheduleGroup"));
+    for queue in ["DeadLetters", "MissedTests"] {
+        both("sqs:CreateQueue", stack.arn(queue));
+    }
+    for group in ["ScheduleGroup", "TestScheduleGroup"] {
+        both("scheduler:CreateScheduleGroup", stack.arn(group));
+    }
+    both("scheduler:DeleteSchedule", Arns::of(&stack).test);
     for action in ["logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:FilterLogEvents"] {
         both(action, stack.arn("WorkerLogs").trim_end_matches(":*").to_owned());
     }
@@ -376,6 +469,7 @@ fn an_operator_deploys_and_destroys_this_and_no_other() {
         ("iam:PassRole", "arn:aws:iam::123456789012:role/admin".to_owned(), pass("lambda.amazonaws.com"), false),
         ("iam:AttachRolePolicy", stack.arn("WorkerRole"), json!({}), false),
         ("lambda:GetAccountSettings", "*".to_owned(), json!({}), true),
+        ("scheduler:ListSchedules", "*".to_owned(), json!({}), true),
     ]);
     check("operator", &policy, &rows);
 }

@@ -95,7 +95,9 @@ fn calls_are_tried_once_and_soon_and_failures_reach_the_reaper() {
         let destination = if function == Function::Reaper { "DeadLetters" } else { "ReaperFunction" };
         assert_eq!(config["DestinationConfig"]["OnFailure"]["Destination"], stack.arn(destination));
     }
-    assert_eq!(stack.properties("DeadLetters")["SqsManagedSseEnabled"], true);
+    for queue in ["DeadLetters", "MissedTests"] {
+        assert_eq!(stack.properties(queue)["SqsManagedSseEnabled"], true);
+    }
 }
 
 #[test]
@@ -202,7 +204,9 @@ fn what_must_not_happen_silently_has_an_alarm() {
     {
         expected.insert((metric.to_owned(), function.name(STACK)));
     }
-    expected.insert(("ApproximateNumberOfMessagesVisible".to_owned(), format!("{STACK}-dead-letters")));
+    for queue in [format!("{STACK}-dead-letters"), deployment::missed_queue(STACK)] {
+        expected.insert(("ApproximateNumberOfMessagesVisible".to_owned(), queue));
+    }
     let found: BTreeSet<(String, String)> = alarms
         .values()
         .map(|alarm| {
@@ -248,6 +252,13 @@ fn outputs_are_those_that_the_command_reads() {
     assert_eq!(outputs[output::WORKERS_RESERVED], "true");
     assert_eq!(outputs[output::ARCHITECTURE], "arm64");
     assert_eq!(outputs[output::SECRET_PREFIX], deployment::secret_prefix(STACK));
+    assert_eq!(outputs[output::LAUNCHER_ARN], stack.arn("LauncherFunction"));
+    assert_eq!(outputs[output::TEST_GROUP], deployment::test_group(STACK));
+    assert_eq!(outputs[output::TEST_ROLE], stack.arn("TestScheduleRole"));
+    assert_eq!(outputs[output::MISSED_TESTS], stack.arn("MissedTests"));
+    assert_eq!(outputs[output::NOTIFY_TOPICS], deployment::NO_TOPICS);
+    let Some(told) = Stack::of(STACK, &[("NotifyTopicArns", "arn:a,arn:b")]) else { return };
+    assert_eq!(told.outputs()[output::NOTIFY_TOPICS], "arn:a,arn:b");
     for (name, function) in [
         (output::LAUNCHER_FUNCTION, Function::Launcher),
         (output::WORKER_FUNCTION, Function::Worker),

@@ -138,7 +138,11 @@ struct Started<'r> {
     region: Option<&'r str>,
 }
 
-fn started(run: &RunId, reply: &LaunchReply, deployment: Option<&Deployment>) -> Result<String, Failure> {
+pub(in crate::commands) fn started(
+    run: &RunId,
+    reply: &LaunchReply,
+    deployment: Option<&Deployment>,
+) -> Result<String, Failure> {
     let stack = deployment.map(|deployment| &deployment.stack);
     let started = Started {
         run,

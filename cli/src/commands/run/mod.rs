@@ -4,6 +4,8 @@ mod lambda;
 mod launch;
 mod local;
 
+pub(super) use lambda::started;
+
 use std::path::PathBuf;
 
 use lambdaload_adapters::k6::K6;

@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use crate::{
     ids::RunId,
-    ports::{AggregatorTask, WorkerTask},
+    ports::{AggregatorTask, Timestamp, WorkerTask},
     records::{Failure, FailureKind},
+    run::fire::FireRequest,
 };
 
 /// What a reaper is to look at.
@@ -38,6 +39,8 @@ pub enum Called {
     Aggregator(AggregatorTask),
     /// The launcher, for this run.
     Launcher(RunId),
+    /// The launcher, by a schedule.
+    Schedule(FireRequest),
 }
 
 /// What became of a call.
@@ -80,12 +83,13 @@ impl ReaperEvent {
 }
 
 impl Called {
-    /// The run for which the call was.
-    pub fn run(&self) -> &RunId {
+    /// The run for which the call was; none if a schedule named none.
+    pub(super) fn run(&self, now: Timestamp) -> Option<RunId> {
         match self {
-            Self::Worker(task) => &task.run,
-            Self::Aggregator(task) => &task.run,
-            Self::Launcher(run) => run,
+            Self::Worker(task) => Some(task.run.clone()),
+            Self::Aggregator(task) => Some(task.run.clone()),
+            Self::Launcher(run) => Some(run.clone()),
+            Self::Schedule(request) => request.due(now).map(|due| due.run),
         }
     }
 }
@@ -154,18 +158,27 @@ enum ResponsePayload {
 /// The event of one of the other functions, by what only it has.
 #[derive(Deserialize)]
 struct Payload {
-    run: String,
+    run: Option<String>,
     index: Option<u32>,
     attempt: Option<u32>,
     succession: Option<u32>,
     #[serde(rename = "do")]
     what: Option<String>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Payload {
     fn called(&self) -> Result<Called, UnknownEvent> {
         use crate::ids::{Attempt, WorkerIndex};
-        let run = run_id(&self.run)?;
+        if self.what.as_deref() == Some("fire") {
+            let mut request = self.rest.clone();
+            request.extend(self.run.clone().map(|run| ("run".to_owned(), run.into())));
+            let request = serde_json::from_value(request.into());
+            return request.map(Called::Schedule).map_err(|error| UnknownEvent(error.to_string()));
+        }
+        let Some(run) = &self.run else { return Err(UnknownEvent("its `requestPayload` has no `run`".to_owned())) };
+        let run = run_id(run)?;
         match (self.index, self.attempt, self.succession, &self.what) {
             (Some(index), Some(attempt), None, None) => {
                 Ok(Called::Worker(WorkerTask { run, index: WorkerIndex(index), attempt: Attempt(attempt) }))
@@ -259,6 +272,16 @@ mod tests {
             (serde_json::to_value(&aggregator), Called::Aggregator(aggregator)),
             (Ok(json!({"do": "resume", "run": RUN})), Called::Launcher(run.clone())),
             (
+                Ok(json!({"do": "fire", "schedule": "nightly", "scheduled_at": "2026-11-22T12:00:00Z", "tries": 1})),
+                Called::Schedule(FireRequest {
+                    version: None,
+                    schedule: crate::schedule::ScheduleName::parse("nightly").expect("a name"),
+                    scheduled_at: Some("2026-11-22T12:00:00Z".into()),
+                    run: None,
+                    tries: 1,
+                }),
+            ),
+            (
                 Ok(json!({"do": "start", "run": RUN, "version": "0.1.0", "plan": {"of": "others"}})),
                 Called::Launcher(run),
             ),
@@ -301,6 +324,8 @@ mod tests {
             record("RetriesExhausted", &json!({"run": RUN}), &json!(null)),
             record("RetriesExhausted", &json!({"run": RUN, "succession": 1, "index": 1, "attempt": 1}), &json!(null)),
             record("RetriesExhausted", &json!("text"), &json!(null)),
+            record("RetriesExhausted", &json!({"do": "resume"}), &json!(null)),
+            record("RetriesExhausted", &json!({"do": "fire", "schedule": "a b"}), &json!(null)),
         ] {
             assert!(parse(&other).is_err(), "{other}");
         }

@@ -14,7 +14,9 @@ use crate::{
         AccountPorts, Deployment, UpdateError, WatchPorts,
         aggregate::AggregateError,
         appointments::{self, LOOK_AFTER, LOOKS, TOLERANCE, appoint},
+        fire::{FireRequest, refuse},
         launch::{LaunchError, end_unstarted, no_room},
+        notify::{NotifyError, tell},
         reap::{CallEnd, Called, FailedCall, ReapError, ReaperEvent, conclude, has_beaten},
         record_event,
         room::{RoomError, call_waiting, free_room},
@@ -55,6 +57,9 @@ pub enum ReapEventError {
     /// Its room.
     #[error(transparent)]
     Room(#[from] RoomError),
+    /// Whoever wants to be told its verdict.
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     /// Another function, or the next appointment.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -88,7 +93,16 @@ pub async fn reap_event(
     match event {
         ReaperEvent::Look { run } => reaper.look(run, None).await,
         ReaperEvent::Failed(FailedCall { called: Called::Worker(task), end }) => reaper.worker_failed(task, end).await,
-        ReaperEvent::Failed(failed) => reaper.look(failed.called.run(), Some(failed)).await,
+        ReaperEvent::Failed(failed) => {
+            let reaped = match failed.called.run(reaper.ports.clock.now()) {
+                Some(run) => reaper.look(&run, Some(failed)).await?,
+                None => Reaped::Nothing,
+            };
+            match (&failed.called, reaped) {
+                (Called::Schedule(request), Reaped::Nothing) => reaper.firing_failed(request, &failed.end).await,
+                (_, reaped) => Ok(reaped),
+            }
+        }
     }
 }
 
@@ -104,6 +118,7 @@ impl Reaper<'_> {
         let Some(run) = self.run(id).await? else { return Ok(Reaped::Nothing) };
         if self.verdict_is_written(&run).await? {
             free_room(self.ports, self.deployment, &run).await?;
+            tell(self.ports, &run).await?;
             return Ok(Reaped::Concluded(run.id));
         }
         match run.state.phase {
@@ -186,7 +201,7 @@ impl Reaper<'_> {
         let is_alive = has_beaten(&**clock, &**ledger, &run, patience).await?;
         let late_by = run.ends_by.map(|ends_by| clock.now().plus(TOLERANCE).since(ends_by));
         let is_past_end = late_by.is_some_and(|late_by| late_by > Duration::ZERO);
-        let is_launcher = matches!(failed, Some(FailedCall { called: Called::Launcher(_), .. }));
+        let is_launcher = matches!(failed, Some(FailedCall { called: Called::Launcher(_) | Called::Schedule(_), .. }));
         if is_alive && is_launcher && run.rescues < MAX_RESCUES {
             // Perhaps not all workers were called.
             return self.call_again(&RunRecord { aggregator_beat: 0, ..run }).await;
@@ -216,7 +231,20 @@ impl Reaper<'_> {
             conclude(&WatchPorts { clock, store, ledger }, &run.id, &self.deployment.version).await?;
         }
         free_room(self.ports, self.deployment, &run).await?;
+        tell(self.ports, &run).await?;
         Ok(Reaped::Concluded(run.id))
+    }
+
+    /// A schedule's launcher died before there was a run: it is called again, a few times; then the firing has come to nothing.
+    async fn firing_failed(&self, request: &FireRequest, end: &CallEnd) -> Result<Reaped, ReapEventError> {
+        let AccountPorts { clock, functions, .. } = self.ports;
+        if request.tries < MAX_RESCUES {
+            let again = FireRequest { tries: request.tries + 1, ..request.clone() };
+            persist(&**clock, CALL_PATIENCE, || functions.fire(&again)).await?;
+        } else if let Some(due) = request.due(clock.now()) {
+            refuse(self.ports, &due, &format!("the launcher could not start it: {}", end.words())).await?;
+        }
+        Ok(Reaped::Nothing)
     }
 
     /// Calls whoever is missing, and looks again a little later: an aggregator where there was one, otherwise the launcher.

@@ -71,6 +71,10 @@ impl Asked<'_> {
             // In policies it has another name than in signatures.
             "monitoring" => vec![permission("cloudwatch", &self.named(target), "*")],
             "cloudformation" => vec![permission(service, &self.named(target), &self.stack())],
+            "sns" => {
+                let topic = self.form().remove("TopicArn").unwrap_or_else(|| "*".to_owned());
+                vec![permission(service, &self.named(target), &topic)]
+            }
             _ => vec![permission(service, &self.named(target), "*")],
         }
     }
@@ -352,6 +356,8 @@ mod tests {
         let stack = ["cloudformation:DescribeStacks arn:aws:cloudformation:eu-central-1:123456789012:stack/ll/*"];
         let form = "Action=DescribeStacks&Version=2010-05-15&StackName=ll";
         assert_eq!(needs("cloudformation", "POST", "/", &[], form), stack);
+        let publish = "Action=Publish&TopicArn=arn%3Aaws%3Asns%3Aeu-central-1%3A1%3At&Message=a";
+        assert_eq!(needs("sns", "POST", "/", &[], publish), ["sns:Publish arn:aws:sns:eu-central-1:1:t"]);
         assert_eq!(needs("sts", "POST", "/", &[], "Action=GetCallerIdentity"), ["sts:GetCallerIdentity *"]);
         let cbor = "/service/GraniteServiceVersion20100801/operation/GetMetricData";
         assert_eq!(needs("monitoring", "POST", cbor, &[], ""), ["cloudwatch:GetMetricData *"]);
