@@ -8,6 +8,15 @@ pub const DEFAULT_STACK: &str = "lambdaload";
 /// Where the layer puts k6.
 pub const K6_PATH: &str = "/opt/bin/k6";
 
+/// The value of [`variable::FUNCTION`] of a worker that is a task of ECS: the program of the functions as a program of its own.
+pub const TASK: &str = "task";
+
+/// Where the image of tasks has k6.
+pub const TASK_K6_PATH: &str = "/k6";
+
+/// How long ECS waits between telling a task to end and killing it: the longest that it can.
+pub const STOP_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// The longest that Lambda lets any function run.
 pub const LAMBDA_LIMIT: Duration = Duration::from_mins(15);
 
@@ -127,6 +136,12 @@ pub mod variable {
     pub const CAPACITY: &str = "LAMBDALOAD_CAPACITY";
     /// The path of k6. The template leaves it out: [`super::K6_PATH`] then.
     pub const K6: &str = "LAMBDALOAD_K6";
+    /// What a task is to do: a [`crate::run::batch::Order`] as JSON.
+    pub const ORDER: &str = "LAMBDALOAD_TASK";
+    /// The memory of a task in MB.
+    pub const TASK_MEMORY: &str = "LAMBDALOAD_TASK_MEMORY";
+    /// Where ECS tells a task about itself. ECS sets it.
+    pub const TASK_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
     /// Address ranges that k6 may not reach, separated by commas.
     pub const BLOCKED_IPS: &str = "LAMBDALOAD_BLOCKED_IPS";
 }

@@ -422,6 +422,11 @@ pub mod keys {
         format!("runs/{run}/checkpoints/{succession:03}.bin")
     }
 
+    /// Which worker of a batch is which.
+    pub fn roster(run: &RunId, first: WorkerIndex) -> String {
+        format!("runs/{run}/rosters/{}.json", first.number())
+    }
+
     /// What k6 and the script said in a worker, replaced as it grows.
     pub fn log(run: &RunId, worker: WorkerIndex, attempt: Attempt) -> String {
         format!("runs/{run}/workers/{}/{}.log", worker.number(), attempt.0)

@@ -20,6 +20,7 @@ mod slots;
 mod stack;
 mod store;
 mod table;
+mod task;
 mod verdicts;
 
 #[cfg(feature = "aws-operator")]
@@ -36,3 +37,4 @@ pub use slots::DynamoSlots;
 #[cfg(feature = "aws-operator")]
 pub use stack::{DeletionError, Found, Stack, StackError, Stacks};
 pub use store::S3Store;
+pub use task::task_name;

@@ -12,6 +12,7 @@
 pub mod abort;
 pub mod aggregate;
 mod appointments;
+pub mod batch;
 pub mod conduct;
 pub mod launch;
 pub mod prepare;

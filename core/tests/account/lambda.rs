@@ -18,7 +18,7 @@ use lambdaload_core::{
         conduct::conduct,
         launch::{LaunchReply, LaunchRequest, launch},
         reap::{ReaperEvent, reap_event},
-        work::{WorkPorts, work},
+        work::{Notice, WorkPorts, work},
     },
     secrets::Secrets,
     slots::Slots,
@@ -212,6 +212,7 @@ impl Account {
         let AccountPorts { clock, store, ledger, .. } = ports.clone();
         WorkPorts {
             ends_at: Some(clock.monotonic() + life),
+            notice: Notice::default(),
             clock,
             store,
             ledger,
