@@ -2,7 +2,7 @@
 //!
 //! Each method says what is true once it has returned. Every call may be repeated: edges are at-least-once.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -206,6 +206,12 @@ pub trait Fleet: Send + Sync {
     /// Ends all workers at once, as far as the fleet can. Workers that cannot be reached end themselves when they see
     /// the run's record.
     async fn kill_all(&self);
+}
+
+/// The fleets of a deployment, of which each run has one.
+pub trait Fleets: Send + Sync {
+    /// The one of this run, whose plan says where its workers are.
+    fn of(&self, run: &RunRecord) -> Arc<dyn Fleet>;
 }
 
 /// Why k6 did not do what was asked.

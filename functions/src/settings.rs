@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     /// How long runs are kept, and the records of their workers.
     pub(crate) retention: Duration,
     pub(crate) capacity: u32,
+    /// Where tasks run; none in a stack without Fargate.
+    pub(crate) fargate: Option<FargateSettings>,
     pub(crate) worker: String,
     pub(crate) aggregator: String,
     pub(crate) launcher: String,
@@ -70,6 +72,7 @@ impl Settings {
             table: given(variable::TABLE),
             retention: DAY.saturating_mul(number(variable::RETENTION_DAYS)?),
             capacity: number(variable::CAPACITY)?,
+            fargate: FargateSettings::read(function, &given)?,
             worker: given(variable::WORKER_FUNCTION),
             aggregator: given(variable::AGGREGATOR_FUNCTION),
             launcher: given(variable::LAUNCHER_FUNCTION),
@@ -82,6 +85,33 @@ impl Settings {
             memory: get(if is_task { variable::TASK_MEMORY } else { "AWS_LAMBDA_FUNCTION_MEMORY_SIZE" })
                 .and_then(|megabytes| megabytes.parse().ok()),
         })
+    }
+}
+
+/// Where tasks run.
+pub(crate) struct FargateSettings {
+    pub(crate) capacity: u32,
+    pub(crate) cluster: String,
+    pub(crate) definition: String,
+}
+
+impl FargateSettings {
+    fn read(function: Function, given: &impl Fn(&'static str) -> String) -> Result<Option<Self>, SettingsError> {
+        let names = function.fargate_variables();
+        if names.iter().all(|name| given(name).is_empty()) {
+            return Ok(None);
+        }
+        if let Some(name) = names.iter().find(|name| given(name).is_empty()) {
+            return Err(SettingsError {
+                name,
+                expected: "a value, as the other variables of Fargate have",
+                found: String::new(),
+            });
+        }
+        let (name, found) = (variable::TASK_CAPACITY, given(variable::TASK_CAPACITY));
+        let capacity = found.parse().map_err(|_| SettingsError { name, expected: "a number", found })?;
+        let (cluster, definition) = (given(variable::CLUSTER), given(variable::TASK_DEFINITION));
+        Ok(Some(Self { capacity, cluster, definition }))
     }
 }
 
@@ -126,7 +156,7 @@ mod tests {
     fn each_function_needs_what_it_uses() {
         for function in Function::ALL {
             assert!(read(function.word(), None).is_ok(), "{function:?}");
-            for name in function.variables() {
+            for name in function.variables().iter().chain(function.fargate_variables()) {
                 let error = read(function.word(), Some((name, ""))).err();
                 assert!(error.is_some_and(|error| error.contains(name)), "{function:?} does without {name}");
             }
@@ -144,6 +174,18 @@ mod tests {
             let error = read(TASK, Some((name, value))).err();
             assert!(error.is_some_and(|error| error.contains(name)), "{name}={value}");
         }
+    }
+
+    #[test]
+    fn a_stack_may_be_without_fargate() {
+        let without = |name: &str| match name {
+            variable::TASK_CAPACITY | variable::CLUSTER | variable::TASK_DEFINITION => None,
+            variable::FUNCTION => Some("launcher".to_owned()),
+            _ => Some("7".to_owned()),
+        };
+        assert!(Settings::read(without).is_ok_and(|settings| settings.fargate.is_none()));
+        let with = read("launcher", None).expect("reads").fargate.expect("has it");
+        assert_eq!((with.capacity, with.cluster.as_str(), with.definition.as_str()), (7, "7", "7"));
     }
 
     #[test]

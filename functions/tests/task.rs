@@ -242,7 +242,8 @@ async fn a_task_that_gets_sigterm_stops_its_k6_uploads_all_and_says_so() {
     let ends = scene.tasks.ends().await;
     assert!(ends.len() == 3 && ends.iter().all(ExitStatus::success), "{ends:?}");
     assert_eq!(verdict.outcome, Outcome::Invalid);
-    let taken: Vec<_> = verdict.workers.iter().filter_map(|w| Some((w.index.number(), w.failure.as_ref()?.kind))).collect();
+    let taken: Vec<_> =
+        verdict.workers.iter().filter_map(|w| Some((w.index.number(), w.failure.as_ref()?.kind))).collect();
     assert_eq!(taken, [(2, FailureKind::Taken)], "{:?}", verdict.reasons);
     assert_eq!(verdict.reasons[0].worker, Some(2), "{:?}", verdict.reasons);
     assert!(verdict.reasons[0].message.contains("it was told to end (SIGTERM)"), "{:?}", verdict.reasons);

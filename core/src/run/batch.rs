@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Attempt, RunId, WorkerIndex},
+    plan::Plan,
     ports::{Clock, ObjectStore, StoreError, WorkerTask, keys},
     run::{
         timely::{PATIENCE, persist},
@@ -52,12 +53,36 @@ pub struct Roster {
     pub names: Vec<String>,
 }
 
+/// How many workers one call launches at most: what ECS takes.
+pub const LARGEST: u32 = 10;
+
+/// The batches in which these workers of a run are launched. Which worker is in which does not depend on who else is to be
+/// launched, so that a launch that is repeated repeats the same calls.
+pub fn batches(plan: &Plan, tasks: &[WorkerTask]) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    for WorkerTask { run, index, attempt } in tasks {
+        // The substitute stands alone.
+        let first = if index.0 >= plan.workers { index.0 } else { index.0 / LARGEST * LARGEST };
+        let count = plan.workers.saturating_sub(first).clamp(1, LARGEST);
+        let batch = Batch { run: run.clone(), first: WorkerIndex(first), count, attempt: *attempt };
+        if !batches.contains(&batch) {
+            batches.push(batch);
+        }
+    }
+    batches
+}
+
 impl Batch {
     /// The worker at a place of the roster; none beyond the batch.
     pub fn worker(&self, place: usize) -> Option<WorkerTask> {
         let place = u32::try_from(place).ok().filter(|place| *place < self.count)?;
         let index = WorkerIndex(self.first.0.checked_add(place)?);
         Some(WorkerTask { run: self.run.clone(), index, attempt: self.attempt })
+    }
+
+    /// All its workers.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerTask> {
+        (0..self.count).filter_map(|place| self.worker(place as usize))
     }
 
     /// The key of its roster.

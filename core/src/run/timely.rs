@@ -117,9 +117,10 @@ impl AccountPorts {
     /// These ports with stores, ledgers, slots and functions that always answer.
     pub(super) fn timely(&self) -> Self {
         let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
-        let slots = Timely { port: Arc::clone(&self.slots), clock: Arc::clone(&self.clock) };
+        let book = |port| Arc::new(Timely { port: Arc::clone(port), clock: Arc::clone(&self.clock) });
+        let (slots, task_slots) = (book(&self.slots), book(&self.task_slots));
         let functions = Timely { port: Arc::clone(&self.functions), clock: Arc::clone(&self.clock) };
-        Self { store, ledger, slots: Arc::new(slots), functions: Arc::new(functions), ..self.clone() }
+        Self { store, ledger, slots, task_slots, functions: Arc::new(functions), ..self.clone() }
     }
 }
 

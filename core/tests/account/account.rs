@@ -30,7 +30,10 @@ use lambdaload_core::{
 };
 use serde_json::{Value, json};
 
-use crate::test::{Test, seconds};
+use crate::{
+    ecs::Ecs,
+    test::{Test, seconds},
+};
 
 /// The four functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,6 +103,8 @@ pub(crate) struct State {
     /// Calls of the reaper that came to nothing for good.
     pub(crate) dead_letters: u32,
     pub(crate) calls: u64,
+    /// What ECS knows.
+    pub(crate) ecs: Ecs,
     pub(crate) most_taken: u32,
 }
 
@@ -108,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) ledger: Arc<MemoryLedger>,
     pub(crate) slots: MemorySlots,
+    pub(crate) task_slots: Arc<MemorySlots>,
     pub(crate) faults: BTreeMap<Function, PortFaults>,
     pub(crate) deployment: Mutex<Deployment>,
     /// How long an aggregator lives.
@@ -120,6 +126,9 @@ pub(crate) struct Inner {
 pub(crate) struct Account {
     pub(crate) inner: Arc<Inner>,
 }
+
+/// Workers that may be on Fargate at one time.
+pub(crate) const TASK_CAPACITY: u32 = 30;
 
 /// How long workers live.
 pub(crate) const WORKER_LIFE: Duration = seconds(900);
@@ -142,12 +151,14 @@ pub(crate) fn play_on<T>(
     scene: impl AsyncFnOnce(&Account) -> T,
 ) -> T {
     run_virtual(|time| async move {
-        let deployment = Deployment { capacity, worker_life: WORKER_LIFE, version: "0.1.0".into() };
+        let deployment =
+            Deployment { capacity, worker_life: WORKER_LIFE, task_capacity: TASK_CAPACITY, version: "0.1.0".into() };
         let inner = Inner {
             time,
             store: Arc::default(),
             ledger: Arc::new(ledger),
             slots: MemorySlots::default(),
+            task_slots: Arc::default(),
             faults: FUNCTIONS.map(|function| (function, PortFaults::default())).into(),
             deployment: Mutex::new(deployment),
             aggregator_life,
@@ -277,6 +288,8 @@ impl Account {
     /// Returns when all is quiet; nobody may have room any more then.
     pub(crate) async fn all_over(&self) {
         self.all_quiet().await;
+        let tasks = self.inner.task_slots.slots().await.expect("answers");
+        assert!(tasks.held.is_empty() && tasks.waiting.is_empty(), "{tasks:?}");
         let slots = self.slots().await;
         assert!(slots.held.is_empty() && slots.waiting.is_empty(), "{slots:?}");
     }

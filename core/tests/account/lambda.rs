@@ -9,10 +9,12 @@ use async_trait::async_trait;
 use futures::future::{self, Either};
 use lambdaload_core::{
     ids::RunId,
+    plan::Platform,
     ports::{
-        AggregatorTask, CallError, Clock, Fleet, FleetLoss, Functions, Ledger, LedgerError, ObjectStore, SlotBook,
-        Timestamp, WorkerTask,
+        AggregatorTask, CallError, Clock, Fleet, FleetLoss, Fleets, Functions, Ledger, LedgerError, ObjectStore,
+        SlotBook, Timestamp, WorkerTask,
     },
+    records::RunRecord,
     run::{
         AccountPorts,
         conduct::conduct,
@@ -28,6 +30,7 @@ use serde_json::{Value, json};
 
 use crate::{
     account::{Account, Function, Habit, Inner, Rule, WORKER_LIFE},
+    ecs::Tasks,
     test::seconds,
 };
 
@@ -190,7 +193,7 @@ impl Account {
         }
     }
 
-    fn ports(&self, function: Function) -> AccountPorts {
+    pub(crate) fn ports(&self, function: Function) -> AccountPorts {
         let Inner { time, store, ledger, faults, .. } = &*self.inner;
         let faults = &faults[&function];
         let (store, ledger): (Arc<dyn ObjectStore>, Arc<dyn Ledger>) = (store.clone(), ledger.clone());
@@ -199,13 +202,14 @@ impl Account {
             clock: Arc::new(ProcessClock { time: time.clone(), began_at: time.elapsed() }),
             store: Arc::new(Faulty::new(store, faults.store.clone(), time.clone())),
             ledger: Arc::new(Faulty::new(ledger, faults.ledger.clone(), time.clone())),
-            fleet: Arc::new(self.clone()),
+            fleets: Arc::new(self.clone()),
             slots: Arc::new(Faulty::new(slots, faults.slots.clone(), time.clone())),
+            task_slots: self.inner.task_slots.clone(),
             functions: Arc::new(self.clone()),
         }
     }
 
-    fn work_ports(&self, task: &WorkerTask, ports: &AccountPorts, life: Duration) -> WorkPorts {
+    pub(crate) fn work_ports(&self, task: &WorkerTask, ports: &AccountPorts, life: Duration) -> WorkPorts {
         let mut state = self.lock();
         state.calls += 1;
         let generator = state.tests[&task.run].on(self.time().clock());
@@ -251,6 +255,15 @@ impl Functions for Account {
 
 fn accepted(is_accepted: bool) -> Result<(), CallError> {
     if is_accepted { Ok(()) } else { Err(CallError { operation: "calling", cause: "rate exceeded".into() }) }
+}
+
+impl Fleets for Account {
+    fn of(&self, run: &RunRecord) -> Arc<dyn Fleet> {
+        match run.plan.platform {
+            Platform::Fargate(_) => Arc::new(Tasks::of(self, run)),
+            Platform::Local | Platform::Lambda(_) => Arc::new(self.clone()),
+        }
+    }
 }
 
 #[async_trait]

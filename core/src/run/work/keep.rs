@@ -22,7 +22,9 @@ use crate::{
 const NOTICE: Duration = Duration::from_secs(1);
 
 /// A signal says nothing of why.
-const TAKEN: &str = "it was told to end (SIGTERM): somebody stopped its task, or AWS retires the machine";
+const TOLD: &str = "it was told to end (SIGTERM): somebody stopped its task, or AWS retires the machine";
+const TOLD_ON_SPOT: &str =
+    "it was told to end (SIGTERM): AWS takes its Spot capacity back, or somebody stopped its task";
 
 impl Shared<'_> {
     /// Stores what was gathered since the last chunk, if anything was; `last` includes windows that are not over.
@@ -94,7 +96,7 @@ pub(super) async fn keep(shared: &Shared<'_>) -> Failure {
 /// at once.
 pub(super) fn too_late_to_begin(shared: &Shared<'_>) -> Option<Failure> {
     if shared.ports.notice.is_given() {
-        return Some(failure(FailureKind::Taken, format!("{TAKEN}; k6 was not started")));
+        return Some(failure(FailureKind::Taken, format!("{}; k6 was not started", told(shared))));
     }
     let left = shared.ports.ends_at?.saturating_sub(shared.ports.clock.monotonic());
     let needs = shared.plan(|plan| {
@@ -143,7 +145,11 @@ async fn told_to_leave(shared: &Shared<'_>) -> String {
     while !shared.ports.notice.is_given() {
         shared.sleep(NOTICE).await;
     }
-    format!("{TAKEN}; its k6 was stopped, and what it had measured is uploaded")
+    format!("{}; its k6 was stopped, and what it had measured is uploaded", told(shared))
+}
+
+fn told(shared: &Shared<'_>) -> &'static str {
+    if shared.plan(|plan| plan.platform.is_spot()) { TOLD_ON_SPOT } else { TOLD }
 }
 
 /// Renews the lease with every flush; returns the ledger's refusal when there is nothing to renew any more.
