@@ -7,3 +7,4 @@ mod faults;
 mod life;
 mod privilege;
 mod runs;
+mod tasks;
