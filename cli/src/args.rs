@@ -50,10 +50,10 @@ pub(crate) struct CommonArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PlaceArgs {
     /// Where runs are: on this machine, or in the AWS account that a stack of lambdaload was deployed in
-    /// [env: LAMBDALOAD_PLATFORM] [default: lambda if a stack is named, else local]
+    /// [env: LAMBDALOAD_PLATFORM] [default: auto if a stack is named, else local]
     #[arg(long, global = true, value_name = "PLATFORM", display_order = 97)]
     pub(crate) platform: Option<PlatformName>,
-    /// Name of the CloudFormation stack that lambdaload was deployed as; naming one implies --platform lambda
+    /// Name of the CloudFormation stack that lambdaload was deployed as; naming one implies --platform auto
     /// [env: LAMBDALOAD_STACK] [default: lambdaload]
     #[arg(long, global = true, value_name = "NAME", display_order = 98)]
     pub(crate) stack: Option<String>,

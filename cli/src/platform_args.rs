@@ -12,19 +12,37 @@ use serde::Deserialize;
 #[derive(Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Where workers run")]
 pub(crate) struct PlatformArgs {
-    /// On lambda: prints the run's id as JSON and leaves as soon as the run has been started or queued; `lambdaload watch ID`
+    /// In an account: prints the run's id as JSON and leaves as soon as the run has been started or queued; `lambdaload watch ID`
     /// shows it and exits with its verdict
     #[arg(long)]
     pub(crate) detach: bool,
     /// VUs that a worker may carry, in place of what its memory and file descriptors are thought to be good for
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) vus_per_worker: Option<u64>,
-    /// How long a run may wait on lambda until there is room for its workers; 0 does not wait [default: 10m]
+    /// How long a run in an account may wait until there is room for its workers; 0 does not wait [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = parse_queue_timeout)]
     pub(crate) queue_timeout: Option<Duration>,
     /// Concurrent executions of the account that a run on lambda leaves to your own functions [default: 100]
     #[arg(long, value_name = "N")]
     pub(crate) reserve_concurrency: Option<u32>,
+    /// Processors of a worker on fargate, in units of which 1024 are one [default: 1024]
+    #[arg(long, value_name = "UNITS")]
+    pub(crate) cpu: Option<u32>,
+    /// Memory of a worker on fargate in MB [default: 2048]
+    #[arg(long, value_name = "MB")]
+    pub(crate) memory: Option<u32>,
+    /// Subnets for workers on fargate, separated by commas [default: those of the default VPC]
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub(crate) subnet_ids: Vec<String>,
+    /// Security groups of workers on fargate, separated by commas [default: the default one of the subnets' VPC]
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    pub(crate) security_group_ids: Vec<String>,
+    /// Gives workers on fargate no public address; they need a NAT gateway then
+    #[arg(long)]
+    pub(crate) no_assign_public_ip: bool,
+    /// Runs workers on fargate on Spot capacity, which costs about a third and may be taken away: the verdict says so
+    #[arg(long)]
+    pub(crate) spot: bool,
     /// Refuses a run that is expected to cost more [env: LAMBDALOAD_MAX_COST]
     #[arg(long, value_name = "DOLLARS", value_parser = parse_dollars)]
     pub(crate) max_cost: Option<f64>,
@@ -49,6 +67,10 @@ pub(crate) enum PlatformName {
     Local,
     /// Lambda invocations of a stack in the user's account
     Lambda,
+    /// Tasks on Fargate of a stack in the user's account, for tests that last longer than 13 minutes
+    Fargate,
+    /// Lambda if the test fits there, else Fargate
+    Auto,
 }
 
 /// The longest that a run may wait: whoever waits longer has forgotten it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Architecture, Plan, Traffic};
+use crate::plan::{Architecture, FargateStack, Plan, Platform, Traffic};
 
 /// Where the prices below are from: AWS's public price pages of this month, for this region. They leave free tiers,
 /// discounts and taxes out.
@@ -18,6 +18,18 @@ pub struct Prices {
     pub lambda_gb_second_arm64: f64,
     /// A GB-second of Lambda on `x86_64`.
     pub lambda_gb_second_x86: f64,
+    /// An hour of a processor of Fargate on arm64.
+    pub fargate_vcpu_hour_arm64: f64,
+    /// An hour of a GB of Fargate on arm64.
+    pub fargate_gb_hour_arm64: f64,
+    /// An hour of a processor of Fargate on `x86_64`.
+    pub fargate_vcpu_hour_x86: f64,
+    /// An hour of a GB of Fargate on `x86_64`.
+    pub fargate_gb_hour_x86: f64,
+    /// What of these prices is paid for Spot capacity. It changes with supply.
+    pub fargate_spot_share: f64,
+    /// An hour of a public IPv4 address.
+    pub public_ipv4_hour: f64,
     /// A million invocations.
     pub lambda_million_requests: f64,
     /// A million objects put into S3.
@@ -39,6 +51,12 @@ impl Default for Prices {
         Self {
             lambda_gb_second_arm64: 0.000_013_333_4,
             lambda_gb_second_x86: 0.000_016_666_7,
+            fargate_vcpu_hour_arm64: 0.032_38,
+            fargate_gb_hour_arm64: 0.003_56,
+            fargate_vcpu_hour_x86: 0.040_48,
+            fargate_gb_hour_x86: 0.004_445,
+            fargate_spot_share: 0.3,
+            public_ipv4_hour: 0.005,
             lambda_million_requests: 0.20,
             s3_million_puts: 5.00,
             s3_million_gets: 0.40,
@@ -103,6 +121,8 @@ pub struct Part {
 pub enum Item {
     /// Time of workers.
     Workers,
+    /// Public addresses of workers.
+    Addresses,
     /// Time of the aggregator.
     Aggregator,
     /// Invocations, objects, reads and writes of records.
@@ -117,6 +137,7 @@ pub enum Item {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Usage {
     worker_gb_seconds: f64,
+    tasks: Tasks,
     aggregator_gb_seconds: f64,
     invocations: f64,
     puts: f64,
@@ -125,6 +146,41 @@ struct Usage {
     read_units: f64,
     logs_gb: f64,
     egress_gb: f64,
+}
+
+/// What workers on Fargate use.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tasks {
+    vcpu_hours: f64,
+    gb_hours: f64,
+    address_hours: f64,
+    is_spot: bool,
+}
+
+/// A task's time before it is ready, in which its image is pulled, is paid; and at least a minute is.
+const TASK_START: Duration = Duration::from_secs(45);
+const LEAST_TASK: Duration = Duration::from_mins(1);
+
+impl Tasks {
+    fn of(plan: &Plan, stack: &FargateStack) -> Self {
+        let each = plan.duration.saturating_add(AROUND).saturating_add(TASK_START).max(LEAST_TASK);
+        let hours = f64::from(plan.workers) * each.as_secs_f64() / 3_600.0;
+        Self {
+            vcpu_hours: hours * stack.vcpus(),
+            gb_hours: hours * f64::from(stack.memory_mb) / 1_024.0,
+            address_hours: if stack.network.public_ip { hours } else { 0.0 },
+            is_spot: stack.spot,
+        }
+    }
+
+    fn dollars(&self, prices: &Prices, architecture: Architecture) -> f64 {
+        let (vcpu, gb) = match architecture {
+            Architecture::Arm64 => (prices.fargate_vcpu_hour_arm64, prices.fargate_gb_hour_arm64),
+            Architecture::X86 => (prices.fargate_vcpu_hour_x86, prices.fargate_gb_hour_x86),
+        };
+        let share = if self.is_spot { prices.fargate_spot_share } else { 1.0 };
+        (self.vcpu_hours * vcpu + self.gb_hours * gb) * share
+    }
 }
 
 /// Memory of the aggregator, in MB.
@@ -153,7 +209,8 @@ const GETS_OF_WORKER: f64 = 2.0;
 const PUTS_OF_WORKER: f64 = 1.0;
 
 impl Usage {
-    fn of(plan: &Plan, memory_mb: u32, traffic: &Traffic) -> Self {
+    fn of(plan: &Plan, traffic: &Traffic) -> Self {
+        let memory_mb = plan.platform.lambda().map_or(0, |stack| stack.memory_mb);
         let workers = f64::from(plan.workers);
         // The scenarios may end earlier.
         let seconds = plan.duration.saturating_add(AROUND).as_secs_f64();
@@ -161,6 +218,7 @@ impl Usage {
             (seconds / plan.pace.flush.as_secs_f64().max(0.1), seconds / plan.pace.poll.as_secs_f64().max(0.1));
         Self {
             worker_gb_seconds: workers * f64::from(memory_mb) / 1_024.0 * seconds,
+            tasks: plan.platform.fargate().map(|stack| Tasks::of(plan, stack)).unwrap_or_default(),
             aggregator_gb_seconds: AGGREGATOR_MB / 1_024.0 * seconds,
             invocations: workers + 4.0,
             // A chunk with each flush, which the aggregator reads once; it writes the live state and, at its end, more.
@@ -184,7 +242,8 @@ impl Usage {
             + self.write_units * prices.dynamodb_million_writes
             + self.read_units * prices.dynamodb_million_reads;
         let parts = [
-            (Item::Workers, self.worker_gb_seconds * gb_second),
+            (Item::Workers, self.worker_gb_seconds * gb_second + self.tasks.dollars(prices, architecture)),
+            (Item::Addresses, self.tasks.address_hours * prices.public_ipv4_hour),
             (Item::Aggregator, self.aggregator_gb_seconds * gb_second),
             (Item::Requests, millions / 1e6),
             (Item::Logs, self.logs_gb * prices.logs_gb),
@@ -197,16 +256,20 @@ impl Usage {
 impl Estimate {
     /// What a plan comes to; none where nothing costs anything.
     pub(crate) fn of(plan: &Plan, assumed: Assumptions, prices: &Prices) -> Option<Self> {
-        let stack = plan.platform.lambda()?;
+        let (architecture, region) = match &plan.platform {
+            Platform::Local => return None,
+            Platform::Lambda(stack) => (stack.architecture, &stack.region),
+            Platform::Fargate(stack) => (stack.architecture, &stack.region),
+        };
         let traffic = Traffic::of(plan, assumed);
-        let parts = Usage::of(plan, stack.memory_mb, &traffic).parts(prices, stack.architecture);
+        let parts = Usage::of(plan, &traffic).parts(prices, architecture);
         Some(Self {
             total: parts.iter().map(|part| part.dollars).sum(),
             parts,
             traffic,
             requests_were_given: assumed.requests_per_second.is_some(),
             prices: prices.source().to_owned(),
-            is_regional: stack.region == "us-east-1" || *prices != Prices::default(),
+            is_regional: region == "us-east-1" || *prices != Prices::default(),
         })
     }
 
@@ -283,6 +346,22 @@ mod tests {
         close(estimate.part(Item::Requests), 0.438);
         close(estimate.total, estimate.parts.iter().map(|part| part.dollars).sum());
         assert!((3.95..4.05).contains(&estimate.total), "{}", estimate.total);
+    }
+
+    #[test]
+    fn two_hundred_tasks_of_one_processor_and_two_gigabytes_for_ten_minutes_by_hand() {
+        let hours = 200.0 / 6.0;
+        let tasks = Tasks { vcpu_hours: hours, gb_hours: 2.0 * hours, address_hours: hours, is_spot: false };
+        let usage = Usage { tasks, ..Usage::default() };
+        let part = |usage: &Usage, architecture, item| {
+            let parts = usage.parts(&Prices::default(), architecture);
+            parts.iter().filter(|part| part.what == item).map(|part| part.dollars).sum::<f64>()
+        };
+        close(part(&usage, Architecture::X86, Item::Workers), 1.645_7);
+        close(part(&usage, Architecture::Arm64, Item::Workers), 1.316_7);
+        close(part(&usage, Architecture::Arm64, Item::Addresses), 0.166_7);
+        let spot = Usage { tasks: Tasks { is_spot: true, ..tasks }, ..usage };
+        close(part(&spot, Architecture::Arm64, Item::Workers), 0.395);
     }
 
     #[test]

@@ -8,6 +8,18 @@ pub const DEFAULT_STACK: &str = "lambdaload";
 /// Where the layer puts k6.
 pub const K6_PATH: &str = "/opt/bin/k6";
 
+/// The value of [`variable::FUNCTION`] of a worker that is a task of ECS: the program of the functions as a program of its own.
+pub const TASK: &str = "task";
+
+/// The name of the container in the definition of tasks.
+pub const TASK_CONTAINER: &str = "worker";
+
+/// Where the image of tasks has k6.
+pub const TASK_K6_PATH: &str = "/k6";
+
+/// How long ECS waits between telling a task to end and killing it: the longest that it can.
+pub const STOP_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// The longest that Lambda lets any function run.
 pub const LAMBDA_LIMIT: Duration = Duration::from_mins(15);
 
@@ -70,6 +82,16 @@ impl Function {
         }
     }
 
+    /// The variables that it is given besides in a stack with Fargate.
+    pub const fn fargate_variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Worker => &[],
+            Self::Launcher | Self::Aggregator | Self::Reaper => {
+                &[variable::TASK_CAPACITY, variable::CLUSTER, variable::TASK_DEFINITION]
+            }
+        }
+    }
+
     /// The variables that it is given, [`variable::FUNCTION`] among them.
     pub const fn variables(self) -> &'static [&'static str] {
         match self {
@@ -127,6 +149,18 @@ pub mod variable {
     pub const CAPACITY: &str = "LAMBDALOAD_CAPACITY";
     /// The path of k6. The template leaves it out: [`super::K6_PATH`] then.
     pub const K6: &str = "LAMBDALOAD_K6";
+    /// Workers on Fargate at one time, in all runs. Stacks without Fargate leave this and the next two out.
+    pub const TASK_CAPACITY: &str = "LAMBDALOAD_FARGATE_CAPACITY";
+    /// The cluster of tasks.
+    pub const CLUSTER: &str = "LAMBDALOAD_CLUSTER";
+    /// The definition of tasks, by its family.
+    pub const TASK_DEFINITION: &str = "LAMBDALOAD_TASK_DEFINITION";
+    /// What a task is to do: a [`crate::run::batch::Order`] as JSON.
+    pub const ORDER: &str = "LAMBDALOAD_TASK";
+    /// The memory of a task in MB.
+    pub const TASK_MEMORY: &str = "LAMBDALOAD_TASK_MEMORY";
+    /// Where ECS tells a task about itself. ECS sets it.
+    pub const TASK_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
     /// Address ranges that k6 may not reach, separated by commas.
     pub const BLOCKED_IPS: &str = "LAMBDALOAD_BLOCKED_IPS";
 }
@@ -199,7 +233,15 @@ pub mod output {
     pub const SECRET_PREFIX: &str = "SecretPrefix";
     /// The Region.
     pub const REGION: &str = "Region";
-    /// All of them.
+    /// Workers on Fargate at one time, in all runs. Only stacks with Fargate have this and the next two.
+    pub const FARGATE_CAPACITY: &str = "FargateCapacity";
+    /// The cluster of tasks.
+    pub const CLUSTER: &str = "Cluster";
+    /// The repository of the workers' image, as registries are addressed.
+    pub const WORKER_IMAGE_REPOSITORY: &str = "WorkerImageRepository";
+    /// Those of stacks with Fargate.
+    pub const FARGATE: [&str; 3] = [FARGATE_CAPACITY, CLUSTER, WORKER_IMAGE_REPOSITORY];
+    /// Those of every stack.
     pub const ALL: [&str; 19] = [
         VERSION,
         BUCKET,

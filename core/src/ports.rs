@@ -2,7 +2,7 @@
 //!
 //! Each method says what is true once it has returned. Every call may be repeated: edges are at-least-once.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -235,6 +235,12 @@ pub trait Fleet: Send + Sync {
     async fn kill_all(&self);
 }
 
+/// The fleets of a deployment, of which each run has one.
+pub trait Fleets: Send + Sync {
+    /// The one of this run, whose plan says where its workers are.
+    fn of(&self, run: &RunRecord) -> Arc<dyn Fleet>;
+}
+
 /// Why k6 did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum GeneratorError {
@@ -447,6 +453,11 @@ pub mod keys {
     /// What an aggregator leaves to its successor.
     pub fn checkpoint(run: &RunId, succession: u32) -> String {
         format!("runs/{run}/checkpoints/{succession:03}.bin")
+    }
+
+    /// Which worker of a batch is which.
+    pub fn roster(run: &RunId, first: WorkerIndex) -> String {
+        format!("runs/{run}/rosters/{}.json", first.number())
     }
 
     /// What k6 and the script said in a worker, replaced as it grows.

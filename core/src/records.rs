@@ -176,6 +176,8 @@ pub enum FailureKind {
     Abandoned,
     /// The runtime was about to end the worker, which stopped its k6 before.
     OutOfTime,
+    /// The runtime took the worker away with notice, and it stopped its k6 before: Spot capacity, a stopped task.
+    Taken,
     /// The worker stopped giving signs of life, or its end was reported by whoever ran it.
     Lost,
     /// The worker could not be launched.

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use lambda_runtime::{Context, tracing};
 use lambdaload_adapters::{
     aws::{
-        AwsFunctions, Choice, Config, ConfigError, DynamoLedger, DynamoSlots, DynamoTests, FunctionNames, LambdaFleet,
-        Retention, RunSecrets, S3Store, SnsTopics,
+        AwsFunctions, Choice, Config, ConfigError, DynamoLedger, DynamoSlots, DynamoTests, EcsTasks, FunctionNames,
+        LambdaFleet, Retention, RunSecrets, S3Store, SnsTopics,
     },
     clock::TokioClock,
     k6::{K6, Listener},
@@ -14,7 +15,9 @@ use lambdaload_adapters::{
 use lambdaload_core::{
     deployment::Function,
     ids::RunId,
-    ports::Timestamp,
+    plan::Platform,
+    ports::{Fleet, FleetLoss, Fleets, ObjectStore, Timestamp, WorkerTask},
+    records::RunRecord,
     run::{AccountPorts, Deployment},
 };
 
@@ -25,6 +28,40 @@ const BESIDE_HEAP_MB: u64 = 256;
 
 /// k6's heap is not held below this, or it would do nothing but collect garbage.
 const LEAST_HEAP_MB: u64 = 128;
+
+/// The fleets of a deployment.
+struct AwsFleets {
+    lambda: Arc<LambdaFleet>,
+    /// None in a stack without Fargate.
+    tasks: Option<EcsTasks>,
+}
+
+impl Fleets for AwsFleets {
+    fn of(&self, run: &RunRecord) -> Arc<dyn Fleet> {
+        match (&run.plan.platform, &self.tasks) {
+            (Platform::Fargate(stack), Some(tasks)) => Arc::new(tasks.fleet(run, stack)),
+            (Platform::Fargate(_), None) => Arc::new(NoFleet),
+            (Platform::Local | Platform::Lambda(_), _) => self.lambda.clone(),
+        }
+    }
+}
+
+/// The fleet of runs whose stack was deployed again without Fargate.
+struct NoFleet;
+
+#[async_trait]
+impl Fleet for NoFleet {
+    async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss> {
+        let message = "the stack is without Fargate: deploy it with Fargate=true";
+        tasks.iter().map(|task| FleetLoss { index: task.index, message: message.to_owned() }).collect()
+    }
+
+    async fn gone(&self) -> Vec<FleetLoss> {
+        Vec::new()
+    }
+
+    async fn kill_all(&self) {}
+}
 
 /// All that the functions work with; made once for an execution environment.
 pub(crate) struct Wiring {
@@ -48,13 +85,20 @@ impl Wiring {
             schedule_group: settings.schedule_group.clone(),
             schedule_role: settings.schedule_role.clone(),
         };
+        let store: Arc<dyn ObjectStore> = Arc::new(S3Store::new(&config, &settings.bucket));
+        let tasks = settings
+            .fargate
+            .as_ref()
+            .map(|fargate| EcsTasks::new(&config, &fargate.cluster, &fargate.definition, Arc::clone(&store)));
+        let lambda = Arc::new(LambdaFleet::new(&config, &settings.worker));
         Ok(Self {
             ports: AccountPorts {
                 clock: Arc::new(TokioClock::new()),
-                store: Arc::new(S3Store::new(&config, &settings.bucket)),
+                store,
                 ledger: Arc::new(DynamoLedger::new(&config, &settings.table, retention)),
-                fleet: Arc::new(LambdaFleet::new(&config, &settings.worker)),
+                fleets: Arc::new(AwsFleets { lambda, tasks }),
                 slots: Arc::new(DynamoSlots::new(&config, &settings.table)),
+                task_slots: Arc::new(DynamoSlots::of_tasks(&config, &settings.table)),
                 functions: Arc::new(AwsFunctions::new(&config, names)),
                 tests: Arc::new(DynamoTests::new(&config, &settings.table)),
                 notifier: Arc::new(SnsTopics::new(&config)),
@@ -62,6 +106,7 @@ impl Wiring {
             deployment: Deployment {
                 capacity: settings.capacity,
                 worker_life: Function::Worker.timeout(),
+                task_capacity: settings.fargate.as_ref().map_or(0, |fargate| fargate.capacity),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
             secrets: RunSecrets::new(&config, &settings.secret_prefix),

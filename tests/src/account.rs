@@ -181,6 +181,14 @@ pub fn built() -> PathBuf {
     variable("LAMBDALOAD_SAM_BUILD")
 }
 
+/// The program of all functions, which is that of tasks too.
+///
+/// # Panics
+/// If it is not known where what `sam build` built is.
+pub fn program() -> PathBuf {
+    built().join("LauncherFunction-Shared/bootstrap")
+}
+
 /// The folder of `sam`.
 ///
 /// # Panics

@@ -74,7 +74,7 @@ impl Stack {
         let resources = self.template["Resources"].as_object().expect("resources");
         let found: BTreeMap<_, _> = resources
             .iter()
-            .filter(|(_, resource)| resource["Type"] == of_type)
+            .filter(|(_, resource)| resource["Type"] == of_type && self.has(resource))
             .map(|(name, _)| (name.clone(), self.properties(name)))
             .collect();
         assert!(!found.is_empty(), "the template has no {of_type}");
@@ -86,7 +86,13 @@ impl Stack {
     /// # Panics
     /// If there are none.
     pub fn resources(&self) -> Vec<&str> {
-        self.template["Resources"].as_object().expect("resources").keys().map(String::as_str).collect()
+        let resources = self.template["Resources"].as_object().expect("resources");
+        resources.iter().filter(|(_, resource)| self.has(resource)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whether a resource or output is in this stack.
+    fn has(&self, part: &Value) -> bool {
+        part.get("Condition").and_then(Value::as_str).is_none_or(|name| self.holds(&self.template["Conditions"][name]))
     }
 
     /// A resource as it is written, with what stands beside its properties.
@@ -110,7 +116,8 @@ impl Stack {
     /// If there are none.
     pub fn outputs(&self) -> BTreeMap<String, Value> {
         let outputs = self.template["Outputs"].as_object().expect("outputs");
-        outputs.iter().map(|(name, output)| (name.clone(), self.resolve(&output["Value"]))).collect()
+        let outputs = outputs.iter().filter(|(_, output)| self.has(output));
+        outputs.map(|(name, output)| (name.clone(), self.resolve(&output["Value"]))).collect()
     }
 
     /// What a role may do: its one policy.
@@ -138,8 +145,15 @@ impl Stack {
             "AWS::SQS::Queue" => format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{id}"),
             "AWS::Logs::LogGroup" => format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{id}:*"),
             "AWS::Scheduler::ScheduleGroup" => format!("arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/{id}"),
+            "AWS::ECS::Cluster" => format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{id}"),
+            "AWS::ECR::Repository" => format!("arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{id}"),
+            "AWS::Events::Rule" => format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{id}"),
             other => panic!("the ARN of {name} ({other}) is not known"),
         }
+    }
+
+    fn repository_uri(&self, name: &str) -> String {
+        format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{}", self.physical(name))
     }
 
     /// What a resource is called in the account; where AWS would invent something, something of that shape.
@@ -154,7 +168,9 @@ impl Stack {
             "AWS::Lambda::Function" => property("FunctionName"),
             "AWS::Logs::LogGroup" => property("LogGroupName"),
             "AWS::SQS::Queue" => property("QueueName"),
-            "AWS::Scheduler::ScheduleGroup" => property("Name"),
+            "AWS::Scheduler::ScheduleGroup" | "AWS::Events::Rule" => property("Name"),
+            "AWS::ECS::Cluster" => property("ClusterName"),
+            "AWS::ECR::Repository" => property("RepositoryName"),
             "AWS::S3::Bucket" => format!("{}-{}-1a2b3c", self.name, name.to_lowercase()),
             "AWS::Lambda::LayerVersion" => {
                 format!("arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{}:1", property("LayerName"))
@@ -189,6 +205,7 @@ impl Stack {
             "Ref" => self.reference(&text(argument)),
             "Fn::GetAtt" => match text(&argument[1]).as_str() {
                 "Arn" => json!(self.arn(&text(&argument[0]))),
+                "RepositoryUri" => json!(self.repository_uri(&text(&argument[0]))),
                 "QueueName" => json!(self.physical(&text(&argument[0]))),
                 other => panic!("the attribute {other} is not known"),
             },
@@ -229,6 +246,7 @@ impl Stack {
         let (name, after) = rest.split_once('}').expect("a name in braces");
         let value = match name.split_once('.') {
             Some((resource, "Arn")) => self.arn(resource),
+            Some((resource, "RepositoryUri")) => self.repository_uri(resource),
             Some(_) => panic!("the attribute {name} is not known"),
             None => self.reference(name).as_str().unwrap_or_else(|| panic!("{name} is no text")).to_owned(),
         };

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How far back use is looked for. CloudWatch has the last minute or two late.
-const LOOKED_AT: Duration = Duration::from_mins(5);
+pub(super) const LOOKED_AT: Duration = Duration::from_mins(5);
 
 /// Somebody, in AWS's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub struct Concurrency {
 pub struct Account {
     sts: aws_sdk_sts::Client,
     lambda: aws_sdk_lambda::Client,
-    cloudwatch: aws_sdk_cloudwatch::Client,
-    config: Config,
+    pub(super) cloudwatch: aws_sdk_cloudwatch::Client,
+    pub(super) config: Config,
 }
 
 impl Account {
@@ -56,7 +56,7 @@ impl Account {
     }
 
     /// Of what is about the whole account.
-    fn subject(&self, service: &'static str, name: &str) -> Subject {
+    pub(super) fn subject(&self, service: &'static str, name: &str) -> Subject {
         Subject { arn: "*".to_owned(), ..self.config.subject(service, name, "") }
     }
 

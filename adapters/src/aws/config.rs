@@ -15,7 +15,10 @@ use aws_smithy_http_client::{
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::{http::SharedHttpClient, runtime_components::RuntimeComponents};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnectorSettings, SharedHttpClient},
+    runtime_components::RuntimeComponents,
+};
 use aws_types::{app_name::AppName, service_config::ServiceConfigKey};
 use tokio::time::timeout;
 
@@ -171,13 +174,16 @@ impl Config {
 
 /// HTTP as everywhere in lambdaload: TLS by ring with the certificates of the system, proxies from the environment.
 fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = Connector::builder();
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.set_proxy_config(Some(ProxyConfig::from_env()));
-        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
-    })
+    Builder::new().build_with_connector_fn(connector)
+}
+
+/// What sends requests.
+pub(super) fn connector(settings: Option<&HttpConnectorSettings>, components: Option<&RuntimeComponents>) -> Connector {
+    let mut connector = Connector::builder();
+    connector.set_connector_settings(settings.cloned());
+    connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+    connector.set_proxy_config(Some(ProxyConfig::from_env()));
+    connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
 }
 
 /// Credentials that were loaded once, and new ones when these are over.

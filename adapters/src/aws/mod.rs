@@ -6,7 +6,10 @@
 #[cfg(feature = "aws-operator")]
 mod account;
 mod config;
+mod ecs;
 mod error;
+#[cfg(feature = "aws-operator")]
+mod fargate;
 mod fleet;
 mod functions;
 mod invoke;
@@ -17,11 +20,14 @@ mod remains;
 #[cfg(feature = "aws-operator")]
 mod schedules;
 mod secrets;
+#[cfg(feature = "aws-operator")]
+mod signed;
 mod slots;
 #[cfg(feature = "aws-operator")]
 mod stack;
 mod store;
 mod table;
+mod task;
 mod tests;
 mod topic;
 mod verdicts;
@@ -29,7 +35,10 @@ mod verdicts;
 #[cfg(feature = "aws-operator")]
 pub use account::{Account, Concurrency, Identity};
 pub use config::{Choice, Config, ConfigError};
+pub use ecs::{EcsFleet, EcsTasks, stop_all_tasks};
 pub use error::{MissingPermission, Subject, missing_permission};
+#[cfg(feature = "aws-operator")]
+pub use fargate::TaskQuota;
 pub use fleet::LambdaFleet;
 pub use functions::{AwsFunctions, Calls, FunctionNames};
 pub use ledger::{DynamoLedger, Retention};
@@ -40,7 +49,8 @@ pub use schedules::{FoundSchedule, ScheduleParts, Schedules};
 pub use secrets::{RunSecrets, SecretsError};
 pub use slots::DynamoSlots;
 #[cfg(feature = "aws-operator")]
-pub use stack::{DeletionError, Found, Stack, StackError, Stacks};
+pub use stack::{DeletionError, FargateParts, Found, Stack, StackError, Stacks};
 pub use store::S3Store;
+pub use task::task_name;
 pub use tests::DynamoTests;
 pub use topic::SnsTopics;

@@ -59,6 +59,19 @@ pub struct Stack {
     pub k6_version: String,
     /// What names of the runs' secrets begin with.
     pub secret_prefix: String,
+    /// What it has for workers on Fargate; none in a stack without.
+    pub fargate: Option<FargateParts>,
+}
+
+/// What a stack has for workers on Fargate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FargateParts {
+    /// Workers on Fargate at one time, in all runs.
+    pub capacity: u32,
+    /// The cluster of tasks.
+    pub cluster: String,
+    /// The repository of the workers' image.
+    pub repository: String,
 }
 
 /// A stack as CloudFormation describes it, usable or not.
@@ -342,6 +355,14 @@ impl Found {
             architecture: text(output::ARCHITECTURE),
             k6_version: text(output::K6_VERSION),
             secret_prefix: text(output::SECRET_PREFIX),
+            fargate: match of(output::FARGATE_CAPACITY) {
+                "" => None,
+                _ => Some(FargateParts {
+                    capacity: number(output::FARGATE_CAPACITY)?,
+                    cluster: text(output::CLUSTER),
+                    repository: text(output::WORKER_IMAGE_REPOSITORY),
+                }),
+            },
         })
     }
 }
@@ -390,6 +411,12 @@ mod tests {
         assert_eq!((stack.bucket.as_str(), stack.reaper_function.as_str()), ("b", "r"));
         assert_eq!(stack.account, "123456789012");
         assert_eq!((stack.worker_memory, stack.worker_capacity), (2_048, 200));
+        assert_eq!(stack.fargate, None);
+        let mut with = found("UPDATE_COMPLETE");
+        let more = [("FargateCapacity", "50"), ("Cluster", "x"), ("WorkerImageRepository", "r/x-worker")];
+        with.outputs.extend(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        let fargate = with.usable().expect("is usable").fargate.expect("has Fargate");
+        assert_eq!((fargate.capacity, fargate.cluster.as_str(), fargate.repository.as_str()), (50, "x", "r/x-worker"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod common;
 mod denials;
+mod ecs;
 mod faults;
 mod fleet;
 mod functions;

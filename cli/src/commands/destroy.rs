@@ -1,10 +1,14 @@
 //! `lambdaload destroy`
 
 use lambdaload_adapters::{
-    aws::{Config, DynamoSlots, Found, Places, Remain, Remains, Stack, StackError, Stacks},
+    aws::{Config, DynamoSlots, Found, Places, Remain, Remains, Stack, StackError, Stacks, stop_all_tasks},
     clock::TokioClock,
 };
-use lambdaload_core::ports::{Clock as _, SlotBook as _};
+use lambdaload_core::{
+    plan::plural,
+    ports::{Clock as _, SlotBook as _},
+    slots::Slots,
+};
 
 use super::approve::{Answer, confirm};
 use crate::{
@@ -45,6 +49,13 @@ pub(super) async fn destroy(place: &PlaceSettings, extent: Extent, printer: &Pri
     }
     if target.is_there {
         printer.talk(&format!("deleting {}; that takes some minutes", target.words(&config)));
+        if let Some(fargate) = target.stack.as_ref().and_then(|stack| stack.fargate.as_ref()) {
+            // A cluster in which something runs cannot be deleted.
+            let stopped = stop_all_tasks(&config, &fargate.cluster).await?;
+            if stopped > 0 {
+                printer.talk(&format!("{} of workers that nobody has ended stopped", plural(stopped as u64, "task")));
+            }
+        }
         Stacks::new(&config).delete(&target.found).await?;
         printer.talk(&format!("{} is deleted", target.words(&config)));
     }
@@ -115,15 +126,14 @@ async fn refuse_while_runs_go_on(config: &Config, target: &Target) -> Result<(),
     let Some(stack) = &target.stack else { return Ok(()) };
     // Of a table that is gone already nobody can ask.
     let Ok(slots) = DynamoSlots::new(config, &stack.table).slots().await else { return Ok(()) };
+    let Ok(of_tasks) = DynamoSlots::of_tasks(config, &stack.table).slots().await else { return Ok(()) };
     let now = TokioClock::new().now();
-    let under_way: Vec<String> = slots
-        .held
-        .iter()
-        .filter(|(_, held)| held.until > now)
-        .map(|(run, _)| run)
-        .chain(slots.waiting.iter().filter(|waiting| waiting.until > now).map(|waiting| &waiting.run))
-        .map(ToString::to_string)
-        .collect();
+    let runs = |slots: Slots| {
+        let held = slots.held.into_iter().filter(|(_, held)| held.until > now).map(|(run, _)| run);
+        let waiting = slots.waiting.into_iter().filter(|waiting| waiting.until > now).map(|waiting| waiting.run);
+        held.chain(waiting).map(|run| run.to_string()).collect::<Vec<_>>()
+    };
+    let under_way = [runs(slots), runs(of_tasks)].concat();
     if under_way.is_empty() {
         return Ok(());
     }
@@ -142,7 +152,10 @@ async fn approve(
 ) -> Result<(), Failure> {
     let mut goes = Vec::new();
     if target.is_there {
-        goes.push(format!("{}: functions, roles, schedules, alarms, logs of functions", target.words(config)));
+        goes.push(format!(
+            "{}: functions, roles, schedules, alarms, logs, the workers' image and cluster",
+            target.words(config)
+        ));
     }
     if let Some(places) = target.places() {
         let remains = Remains::new(config, places);

@@ -11,7 +11,7 @@ use std::{
 use lambdaload_adapters::k6::{K6, Level, Listener, find};
 use lambdaload_core::{
     k6::version::secret_file,
-    plan::{Host, Request, account_room},
+    plan::{Host, Request, account_room, task_room},
     ports::LoadGenerator as _,
     run::prepare::{self, Given, Prepared, Source},
 };
@@ -76,9 +76,16 @@ pub(super) async fn prepare_there(
 ) -> Result<ReadyThere, Failure> {
     let deployment = Deployment::find(stack).await?;
     deployment.check_version()?;
-    let ready = prepare(settings, deployment.for_plan()?.into(), printer).await?;
-    let account = deployment.account().await?;
-    let room = account_room(ready.prepared.plan.workers, &account, settings.platform.reserve_concurrency);
+    let ready = prepare(settings, deployment.host(&settings.platform.tasks).await?, printer).await?;
+    let plan = &ready.prepared.plan;
+    let room = match plan.platform.fargate() {
+        Some(stack) => match deployment.tasks(stack.spot).await {
+            Ok(account) => task_room(plan.workers, stack, &account),
+            // ECS itself says so, of each task that it does not start.
+            Err(error) => Ok(format!("whether it has room for these workers is not known: {error}")),
+        },
+        None => account_room(plan.workers, &deployment.account().await?, settings.platform.reserve_concurrency),
+    };
     let room = room.map_err(|error| Failure::from_error(exit::INFRASTRUCTURE, &error));
     Ok(ReadyThere { deployment, ready, room })
 }

@@ -83,6 +83,18 @@ pub(crate) struct FileSettings {
     pub(crate) queue_timeout: Option<Duration>,
     /// See `--reserve-concurrency`.
     pub(crate) reserve_concurrency: Option<u32>,
+    /// See `--cpu`.
+    pub(crate) cpu: Option<u32>,
+    /// See `--memory`.
+    pub(crate) memory: Option<u32>,
+    /// See `--subnet-ids`.
+    pub(crate) subnet_ids: Vec<String>,
+    /// See `--security-group-ids`.
+    pub(crate) security_group_ids: Vec<String>,
+    /// The opposite of `--no-assign-public-ip`.
+    pub(crate) assign_public_ip: Option<bool>,
+    /// See `--spot`.
+    pub(crate) spot: bool,
     /// See `--max-cost`.
     #[serde(deserialize_with = "max_cost")]
     pub(crate) max_cost: Option<f64>,

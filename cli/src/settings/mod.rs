@@ -22,7 +22,7 @@ use lambdaload_core::{
 use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
 pub(crate) use self::place::{PlaceSettings, StackSettings};
-pub(crate) use self::platform::PlatformSettings;
+pub(crate) use self::platform::{PlatformSettings, TaskSettings};
 use crate::{
     args::{CommonArgs, Form, FormArgs, TestArgs, TimeUnitName},
     error::Failure,

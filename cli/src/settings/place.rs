@@ -23,6 +23,8 @@ pub(crate) struct PlaceSettings {
 pub(crate) struct StackSettings {
     /// The name of its stack.
     pub(crate) stack: String,
+    /// Where workers of new runs are: not on this machine.
+    pub(crate) platform: PlatformName,
     /// Region and credentials.
     pub(crate) choice: Choice,
 }
@@ -45,7 +47,7 @@ impl Sources {
             args.place.stack.clone().or_else(|| self.text(environment::STACK)).or_else(|| self.file.stack.clone());
         let platform = match (self.platform_name(args.place.platform)?, &named) {
             (Some(platform), _) => platform,
-            (None, Some(_)) => PlatformName::Lambda,
+            (None, Some(_)) => PlatformName::Auto,
             (None, None) => PlatformName::Local,
         };
         // What the SDK reads from the environment comes before our file, and is left to it.
@@ -54,7 +56,8 @@ impl Sources {
             of_file.clone().filter(|_| !is_set)
         };
         let region = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-        let deployment = (platform == PlatformName::Lambda).then(|| StackSettings {
+        let deployment = (platform != PlatformName::Local).then(|| StackSettings {
+            platform,
             stack: named.unwrap_or_else(|| DEFAULT_STACK.to_owned()),
             choice: Choice {
                 region: args.place.region.clone().or_else(|| unless_set(&region, &self.file.region)),
@@ -68,7 +71,8 @@ impl Sources {
     fn platform_name(&self, flag: Option<PlatformName>) -> Result<Option<PlatformName>, Failure> {
         let of_environment = || {
             let text = self.environment.get(environment::PLATFORM)?;
-            let expected = |_| not_valid_variable(environment::PLATFORM, text, "expected local or lambda");
+            let expected =
+                |_| not_valid_variable(environment::PLATFORM, text, "expected local, lambda, fargate or auto");
             Some(PlatformName::from_str(text, false).map_err(expected))
         };
         Ok(flag.map(Ok).or_else(of_environment).transpose()?.or(self.file.platform))
@@ -94,7 +98,9 @@ mod tests {
     fn naming_a_stack_means_its_runs() {
         assert_eq!(place(PlaceArgs::default(), [], ""), None);
         let of_file = place(PlaceArgs::default(), [], "stack = 'f'").expect("a deployment");
-        assert_eq!(of_file.stack, "f");
+        assert_eq!((of_file.stack.as_str(), of_file.platform), ("f", PlatformName::Auto));
+        let fargate = place(PlaceArgs::default(), [], "platform = 'fargate'").expect("a deployment");
+        assert_eq!((fargate.stack.as_str(), fargate.platform), ("lambdaload", PlatformName::Fargate));
         let of_environment = place(PlaceArgs::default(), [("LAMBDALOAD_STACK", "e")], "stack = 'f'");
         assert_eq!(of_environment.expect("a deployment").stack, "e");
         let flag = PlaceArgs { stack: Some("a".into()), ..PlaceArgs::default() };
@@ -104,10 +110,10 @@ mod tests {
         assert_eq!(place(PlaceArgs::default(), [("LAMBDALOAD_PLATFORM", "local")], "stack = 'f'"), None);
         let default = place(PlaceArgs::default(), [], "platform = 'lambda'").expect("a deployment");
         assert_eq!(default.stack, "lambdaload");
-        let sources = Sources { environment: [("LAMBDALOAD_PLATFORM", "fargate")].into(), ..Sources::default() };
+        let sources = Sources { environment: [("LAMBDALOAD_PLATFORM", "ec2")].into(), ..Sources::default() };
         assert_eq!(
             sources.place(&CommonArgs::default()).expect_err("refused").headline,
-            "LAMBDALOAD_PLATFORM=fargate in the environment: expected local or lambda"
+            "LAMBDALOAD_PLATFORM=ec2 in the environment: expected local, lambda, fargate or auto"
         );
     }
 

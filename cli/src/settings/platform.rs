@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use lambdaload_core::cost::{Assumptions, Prices};
+use lambdaload_core::{
+    cost::{Assumptions, Prices},
+    plan::{DEFAULT_TASK_SIZE, Network},
+};
 
 use super::{Sources, environment, not_valid_variable};
 use crate::{
@@ -27,6 +30,8 @@ pub(crate) struct PlatformSettings {
     pub(crate) queue_timeout: Duration,
     /// Concurrent executions that are left to the user's own functions.
     pub(crate) reserve_concurrency: u32,
+    /// What workers on Fargate are to have.
+    pub(crate) tasks: TaskSettings,
     /// Dollars that a run may be expected to cost.
     pub(crate) max_cost: Option<f64>,
     /// Whether nothing is asked.
@@ -35,6 +40,19 @@ pub(crate) struct PlatformSettings {
     pub(crate) assumed: Assumptions,
     /// What things cost.
     pub(crate) prices: Prices,
+}
+
+/// What workers on Fargate are to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskSettings {
+    /// Processors, in units of 1/1024.
+    pub(crate) cpu: u32,
+    /// Memory in MB.
+    pub(crate) memory: u32,
+    /// Where they are in the network; without subnets, in the default VPC.
+    pub(crate) network: Network,
+    /// Whether they are on Spot capacity.
+    pub(crate) spot: bool,
 }
 
 impl Sources {
@@ -46,11 +64,24 @@ impl Sources {
         };
         let max_cost = args.max_cost.map(Ok).or_else(of_environment).transpose()?;
         let (file, usual) = (&mut self.file, Assumptions::default());
+        let (cpu, memory) = DEFAULT_TASK_SIZE;
+        let of_either = |flag: &[String], file: &[String]| if flag.is_empty() { file } else { flag }.to_vec();
+        let tasks = TaskSettings {
+            cpu: args.cpu.or(file.cpu).unwrap_or(cpu),
+            memory: args.memory.or(file.memory).unwrap_or(memory),
+            network: Network {
+                subnets: of_either(&args.subnet_ids, &file.subnet_ids),
+                security_groups: of_either(&args.security_group_ids, &file.security_group_ids),
+                public_ip: !args.no_assign_public_ip && file.assign_public_ip.unwrap_or(true),
+            },
+            spot: args.spot || file.spot,
+        };
         Ok(PlatformSettings {
             detach: args.detach,
             vus_per_worker: args.vus_per_worker.or(file.vus_per_worker.map(NonZeroU64::get)),
             queue_timeout: args.queue_timeout.or(file.queue_timeout).unwrap_or(QUEUE_TIMEOUT),
             reserve_concurrency: args.reserve_concurrency.or(file.reserve_concurrency).unwrap_or(RESERVE),
+            tasks,
             max_cost: max_cost.or(file.max_cost),
             yes: args.yes || file.yes,
             assumed: Assumptions {
@@ -103,6 +134,20 @@ mod tests {
         let args = PlatformArgs { max_cost: Some(0.5), ..PlatformArgs::default() };
         let of_flags = settings(variables, FILE, args).expect("resolves");
         assert_eq!(of_flags.max_cost, Some(0.5));
+    }
+
+    #[test]
+    fn tasks_are_of_the_usual_size_in_the_default_network_unless_something_else_is_said() {
+        let usual = settings(NOTHING, "", PlatformArgs::default()).expect("resolves").tasks;
+        assert_eq!((usual.cpu, usual.memory, usual.spot), (1_024, 2_048, false));
+        assert_eq!(usual.network, Network { public_ip: true, ..Network::default() });
+        let file = "cpu = 2048\nmemory = 4096\nsubnet-ids = ['a']\nassign-public-ip = false\nspot = true";
+        let of_file = settings(NOTHING, file, PlatformArgs::default()).expect("resolves").tasks;
+        assert_eq!((of_file.cpu, of_file.memory, of_file.spot), (2_048, 4_096, true));
+        assert_eq!((of_file.network.subnets.as_slice(), of_file.network.public_ip), (&["a".to_owned()][..], false));
+        let args = PlatformArgs { cpu: Some(512), subnet_ids: vec!["b".into(), "c".into()], ..PlatformArgs::default() };
+        let of_flags = settings(NOTHING, file, args).expect("resolves").tasks;
+        assert_eq!((of_flags.cpu, of_flags.network.subnets), (512, vec!["b".to_owned(), "c".to_owned()]));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) fn parts(estimate: &Estimate) -> String {
     let each = numbers::bytes(estimate.traffic.request_bytes as f64);
     let parts = [
         named("workers", estimate.part(Item::Workers)),
+        named("addresses", estimate.part(Item::Addresses)),
         named("requests", estimate.part(Item::Requests)),
         named("rest", estimate.part(Item::Aggregator) + estimate.part(Item::Logs)),
         Some(format!("{egress} for an assumed {each} a request")),
@@ -53,7 +54,7 @@ pub(crate) fn basis(estimate: &Estimate, plan: &Plan) -> [String; 2] {
         (false, true, false) => "one for each iteration",
         (false, false, _) => "one for each VU and second",
     };
-    let region = plan.platform.lambda().map(|stack| stack.region.as_str()).filter(|_| !estimate.is_regional);
+    let region = plan.platform.region().filter(|_| !estimate.is_regional);
     let region = region.map(|region| format!("; {region} may differ")).unwrap_or_default();
     [format!("assumed {requests} requests: {guess}"), format!("{}{region}, no free tier", estimate.prices)]
 }

@@ -142,16 +142,25 @@ fn workers(plan: &Plan) -> Vec<String> {
     let platform = match &plan.platform {
         Platform::Local => "local".to_owned(),
         Platform::Lambda(stack) => format!("lambda ({} MB, {})", stack.memory_mb, stack.architecture.name()),
+        Platform::Fargate(stack) => format!(
+            "fargate ({} vCPU, {} MB, {}{})",
+            stack.vcpus(),
+            stack.memory_mb,
+            stack.architecture.name(),
+            if stack.spot { ", Spot" } else { "" }
+        ),
     };
     let mut line = format!("{} × {platform}   {}", plan.workers, each(&first, &last));
     if let Some(rates) = each_rate(&first, &last) {
         line += &format!(", {rates}");
     }
+    let name = if plan.platform.fargate().is_some() { "fargate" } else { "lambda" };
+    let place = plan.platform_reason.as_ref().map(|reason| format!("why {name}: {reason}"));
     let reason = plan.workers_reason.as_ref().map(|reason| format!("why {}: {reason}", plan.workers));
     let (in_time, needed) = (words(plan.deadlines.ready), plan.min_workers);
     let accepts = (needed < plan.workers)
         .then(|| format!("after {in_time} the run starts with {needed} or more; losing others later is accepted, too"));
-    std::iter::once(line).chain(reason).chain(accepts).collect()
+    std::iter::once(line).chain(place).chain(reason).chain(accepts).collect()
 }
 
 /// With equal segments the first worker has most and the last least.
@@ -252,7 +261,7 @@ pub(crate) fn warnings(plan: &Plan) -> Vec<String> {
     let no_thresholds =
         plan.thresholds.is_empty().then(|| "no thresholds: this run can neither pass nor fail".to_owned());
     let untested = plan.k6_version.untested().into_iter();
-    let on_lambda = plan.lambda_warnings().into_iter();
+    let on_lambda = plan.account_warnings().into_iter();
     untested.chain(on_lambda).chain(closed_model).chain(fixed).chain(gaps).chain(no_thresholds).collect()
 }
 

@@ -5,18 +5,22 @@ use std::{sync::Arc, time::Duration};
 use lambdaload_adapters::{
     aws::{
         Account, Calls, Concurrency, Config, DynamoLedger, DynamoSlots, DynamoTests, Places, Retention, RunSecrets,
-        S3Store, ScheduleParts, Schedules, Stack, Stacks,
+        S3Store, ScheduleParts, Schedules, Stack, Stacks, TaskQuota,
     },
     clock::TokioClock,
 };
 use lambdaload_core::{
     k6::version::K6Version,
-    plan::{self, Architecture, LambdaStack},
-    ports::SlotBook,
+    plan::{self, Architecture, FargateStack, Host, LambdaStack, TaskAccount},
+    ports::{CallError, SlotBook},
     run::WatchPorts,
 };
 
-use crate::{error::Failure, settings::StackSettings};
+use crate::{
+    error::Failure,
+    platform_args::PlatformName,
+    settings::{StackSettings, TaskSettings},
+};
 
 /// This command makes no records, so none of them gets its end from here.
 const RETENTION: Retention = Retention { runs: Duration::ZERO, workers: Duration::ZERO };
@@ -118,6 +122,54 @@ impl Deployment {
             capacity: stack.worker_capacity,
             region: self.config.region().to_owned(),
         })
+    }
+
+    /// What plans of runs on Fargate are made for; none in a stack without.
+    async fn fargate(&self, tasks: &TaskSettings) -> Result<Option<FargateStack>, Failure> {
+        let Some(parts) = &self.stack.fargate else { return Ok(None) };
+        let LambdaStack { version, k6_version, architecture, region, .. } = self.for_plan()?;
+        let mut network = tasks.network.clone();
+        if network.subnets.is_empty() {
+            network.subnets = match Account::new(&self.config).default_subnets().await {
+                // A test that fits on Lambda does without; another one is refused with what to do.
+                Err(_) if self.settings.platform == PlatformName::Auto => Vec::new(),
+                found => found?,
+            };
+        }
+        Ok(Some(FargateStack {
+            version,
+            k6_version,
+            cpu: tasks.cpu,
+            memory_mb: tasks.memory,
+            architecture,
+            capacity: parts.capacity,
+            region,
+            spot: tasks.spot,
+            network,
+        }))
+    }
+
+    /// Where workers of a new run may be.
+    pub(crate) async fn host(&self, tasks: &TaskSettings) -> Result<Host, Failure> {
+        let lambda = self.for_plan()?;
+        match self.settings.platform {
+            PlatformName::Fargate => match self.fargate(tasks).await? {
+                Some(stack) => Ok(Host::Fargate(stack)),
+                None => Err(Failure::not_valid(format!("the stack `{}` is without Fargate", self.stack.name))
+                    .hint("deploy it with Fargate: `sam deploy --parameter-overrides Fargate=true`")),
+            },
+            PlatformName::Auto => match self.fargate(tasks).await? {
+                Some(fargate) => Ok(Host::Either(lambda, fargate)),
+                None => Ok(Host::Lambda(lambda)),
+            },
+            PlatformName::Lambda | PlatformName::Local => Ok(Host::Lambda(lambda)),
+        }
+    }
+
+    /// What the account has left for workers on Fargate.
+    pub(crate) async fn tasks(&self, spot: bool) -> Result<TaskAccount, CallError> {
+        let TaskQuota { limit, in_use } = Account::new(&self.config).task_quota(spot).await?;
+        Ok(TaskAccount { limit, in_use })
     }
 
     /// What the account has left for workers.

@@ -18,7 +18,10 @@ use lambdaload_adapters::{
 };
 use lambdaload_core::{
     ports::{Ledger, WorkerTask},
-    run::{Ports, WatchPorts, work::WorkPorts},
+    run::{
+        Ports, WatchPorts,
+        work::{Notice, WorkPorts},
+    },
     secrets::Secrets,
 };
 use ulid::Ulid;
@@ -67,7 +70,16 @@ pub(crate) async fn work_ports(dir: &Path, k6: &Path, printer: &Printer) -> Resu
     let talk = printer.clone();
     let generator = K6::new(k6).with_listener(Arc::new(move |message| talk.talk(&message.to_string())));
     let claimant = Ulid::generate().to_string();
-    Ok(WorkPorts { clock, store, ledger, generator: Arc::new(generator), secrets, claimant, ends_at: None })
+    Ok(WorkPorts {
+        clock,
+        store,
+        ledger,
+        generator: Arc::new(generator),
+        secrets,
+        claimant,
+        ends_at: None,
+        notice: Notice::default(),
+    })
 }
 
 /// Secrets on their way from this process to its workers; nothing if there are none.

@@ -121,6 +121,10 @@ fn failed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (Worke
             FailureKind::OutOfTime => {
                 (ReasonCode::WorkerFailed, "shorten the test, so that its workers need less time than they have")
             }
+            FailureKind::Taken => (
+                ReasonCode::WorkerLost,
+                "run it again, on capacity that is not taken back (without --spot), or accept losses with --min-workers",
+            ),
             FailureKind::Store => {
                 (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
             }

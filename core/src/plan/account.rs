@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{plan::plural, summary::format::grouped};
+use crate::{
+    plan::{FargateStack, plural, task_quota},
+    summary::format::grouped,
+};
 
 /// Invocations that a run has beside its workers: the launcher, an aggregator and its successor, the reaper.
 const HELPERS: u32 = 4;
@@ -70,6 +73,40 @@ pub fn account_room(workers: u32, account: &Account, reserve: u32) -> Result<Str
     Err(NoRoom { found, advice: format!("{fewer}keep less with --reserve-concurrency, or {ask}") })
 }
 
+/// Processors of tasks, in one account and region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TaskAccount {
+    /// The quota as it is applied.
+    pub limit: f64,
+    /// What of it is in use.
+    pub in_use: f64,
+}
+
+/// Whether workers on Fargate have processors; in words.
+pub fn task_room(workers: u32, stack: &FargateStack, account: &TaskAccount) -> Result<String, NoRoom> {
+    let needed = f64::from(workers) * stack.vcpus();
+    let free = (account.limit - account.in_use).max(0.0);
+    let words = format!(
+        "{} Fargate{} vCPUs, {} in use, {} needed",
+        account.limit,
+        if stack.spot { " Spot" } else { "" },
+        account.in_use,
+        needed
+    );
+    if needed <= free {
+        return Ok(format!("{words}: fits"));
+    }
+    let found = format!("no room for {}: {words}", plural(workers.into(), "worker"));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts of floats saturate")]
+    let fitting = (free / stack.vcpus()).floor() as u32;
+    let fewer = if fitting > 0 { format!("use {fitting} workers or fewer, ") } else { String::new() };
+    let advice = format!(
+        "{fewer}give each less (--cpu), or ask AWS for more: Service Quotas, AWS Fargate, {}",
+        task_quota(stack.spot)
+    );
+    Err(NoRoom { found, advice })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +145,31 @@ mod tests {
         assert!(none.contains("use 200 workers or fewer") && none.contains("WorkerCapacity"), "{none}");
         assert!(account_room(1, &account, 760).is_err(), "no room for the aggregator");
         assert!(account_room(1, &account, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn tasks_need_processors() {
+        let network = crate::plan::Network::default();
+        let stack = FargateStack {
+            version: "0.1.0".into(),
+            k6_version: crate::k6::version::K6Version::new(1, 8, 1),
+            cpu: 512,
+            memory_mb: 1_024,
+            architecture: crate::plan::Architecture::Arm64,
+            capacity: 50,
+            region: "us-east-1".into(),
+            spot: false,
+            network,
+        };
+        let account = TaskAccount { limit: 6.0, in_use: 1.5 };
+        assert_eq!(task_room(9, &stack, &account), Ok("6 Fargate vCPUs, 1.5 in use, 4.5 needed: fits".to_owned()));
+        let none = task_room(10, &stack, &account).expect_err("no room").to_string();
+        assert_eq!(
+            none,
+            "no room for 10 workers: 6 Fargate vCPUs, 1.5 in use, 5 needed\n\
+             use 9 workers or fewer, give each less (--cpu), or ask AWS for more: Service Quotas, AWS Fargate, Fargate \
+             On-Demand vCPU resource count, L-3032A538"
+        );
     }
 
     #[test]

@@ -77,6 +77,8 @@ impl Deadlines {
         let (queue, launch, late) = match platform {
             Platform::Local => (Duration::ZERO, Duration::ZERO, Duration::from_secs(20)),
             Platform::Lambda(_) => (queue, Duration::from_secs(5), Duration::from_secs(10)),
+            // Each task pulls its image and gets a network interface, and of a thousand the last is begun after 45 s.
+            Platform::Fargate(_) => (queue, Duration::from_mins(5), Duration::from_secs(10)),
         };
         Self {
             queue,
@@ -117,7 +119,7 @@ impl Pace {
             }
             // One partition of DynamoDB, which has all records of a run, takes 1,000 writes and 3,000 reads a second (of
             // 1 and 4 kB). More than 2 s between looks would be too long for a stop to be obeyed within 3 s.
-            Platform::Lambda(_) => {
+            Platform::Lambda(_) | Platform::Fargate(_) => {
                 let poll = millis(2, 1_000, 2_000);
                 // The write of T0 may be slow, what is read may be old, and data of `setup()` is fetched before the start.
                 let start_lead = poll * 2 + Duration::from_secs(2);
@@ -131,7 +133,7 @@ impl Plan {
     /// Takes in what is known of the script's code, which Lambda's time is too short to leave out.
     pub(crate) fn with_hooks(mut self, has_setup: bool, has_teardown: bool) -> Self {
         self.has_teardown = has_teardown;
-        if self.platform != Platform::Local {
+        if self.platform.lambda().is_some() {
             let deadlines = &mut self.deadlines;
             deadlines.setup = if has_setup { deadlines.setup } else { NO_HOOK };
             deadlines.teardown = if has_teardown { deadlines.teardown } else { NO_HOOK };
@@ -142,7 +144,7 @@ impl Plan {
 
     /// Workers have longer to get ready if that does not cut the test short.
     pub(super) fn use_spare_time(&mut self) {
-        if self.platform != Platform::Local {
+        if self.platform.lambda().is_some() {
             let (usual, least) = (self.ready_after(START), self.ready_after(SHORT_START));
             let spare = INVOCATION.saturating_sub(self.life(least));
             self.deadlines.ready = usual.min(least + spare);

@@ -1,7 +1,9 @@
 //! Everything that is decided before anything is spent.
 
 mod account;
+mod carrier;
 mod deadlines;
+mod fargate;
 mod lambda;
 mod load;
 mod platform;
@@ -32,11 +34,16 @@ use crate::{
 };
 
 pub use crate::k6::options::{LoadZone, SummaryMode, SummaryOptions, TimeUnit};
-pub use account::{Account, NoRoom, account_room};
+pub use account::{Account, NoRoom, TaskAccount, account_room, task_room};
+pub use carrier::CarrierError;
 pub use deadlines::{Deadlines, Pace};
+pub use fargate::{
+    DEFAULT_SIZE as DEFAULT_TASK_SIZE, FILES as TASK_FILES, FargateError, LONGEST_LIFE as LONGEST_TASK, MAX_TASKS,
+    quota as task_quota,
+};
 pub use lambda::{INVOCATION, LambdaError};
 pub use load::Offered;
-pub use platform::{Architecture, Host, LambdaStack, Platform};
+pub use platform::{Architecture, FargateStack, Host, LambdaStack, Network, Platform};
 pub use ramps::Ramp;
 pub use scenario::PlannedScenario;
 pub use schedule::{Schedule, Work};
@@ -68,6 +75,9 @@ pub struct Plan {
     /// Where the workers are.
     #[serde(default)]
     pub platform: Platform,
+    /// Why there, where that was not simply asked for.
+    #[serde(default)]
+    pub platform_reason: Option<String>,
     /// Which k6 the workers have.
     pub k6_version: K6Version,
     /// Which k6 has made the archive, if that is another one.
@@ -107,7 +117,7 @@ pub struct Plan {
 }
 
 /// What the user asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// The script's file name.
     pub script: String,
@@ -184,12 +194,50 @@ pub enum PlanError {
     /// A name of a statistic that k6 does not know.
     #[error("--summary-trend-stats: `{0}` is none of avg, min, med, max, count and p(N)")]
     TrendStat(String),
+    /// What one worker cannot carry.
+    #[error(transparent)]
+    Carrier(#[from] CarrierError),
     /// What Lambda cannot do.
     #[error(transparent)]
     Lambda(#[from] LambdaError),
+    /// What Fargate cannot do.
+    #[error(transparent)]
+    Fargate(#[from] FargateError),
 }
 
 impl Plan {
+    /// Decides the run, with what is known of the script's code, and refuses what cannot be carried out. Where there is a
+    /// choice, workers are on Lambda if the run fits there.
+    pub fn decide(
+        request: Request,
+        archive: Archive,
+        k6_version: K6Version,
+        options: &Options,
+        (has_setup, has_teardown): (bool, bool),
+        host: Host,
+    ) -> Result<Self, PlanError> {
+        let decide = |request, archive, host| {
+            let plan = Self::new(request, archive, k6_version, options, host)?.with_hooks(has_setup, has_teardown);
+            plan.check()?;
+            Ok::<_, PlanError>(plan)
+        };
+        let Host::Either(lambda, fargate) = host else { return decide(request, archive, host) };
+        match decide(request.clone(), archive.clone(), Host::Lambda(lambda)) {
+            Ok(plan) => {
+                let longest = plan.longest().unwrap_or_default();
+                let reason = format!("it lasts {} at most, and Lambda allows {}", words(plan.duration), words(longest));
+                Ok(Self { platform_reason: Some(reason), ..plan })
+            }
+            Err(refusal @ (PlanError::Lambda(_) | PlanError::Carrier(_))) => {
+                let refusal = refusal.to_string();
+                let reason = format!("not on lambda: {}", refusal.lines().next().unwrap_or_default());
+                let plan = decide(request, archive, Host::Fargate(fargate))?;
+                Ok(Self { platform_reason: Some(reason), ..plan })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Decides the run from what was asked, what the script wants and what its workers can take. The script is given
     /// neither variables nor secrets; see [`crate::run::prepare`].
     pub fn new(
@@ -202,13 +250,21 @@ impl Plan {
         let scenarios = options.scenarios.iter().map(planned).collect::<Result<Vec<_>, _>>()?;
         let (platform, (workers, workers_reason)) = match host.into() {
             Host::Machine(machine) => (Platform::Local, workers::on_machine(&request, &scenarios, options, machine)?),
-            Host::Lambda(stack) => {
-                stack.check_k6(k6_version)?;
-                let workers = lambda::workers(&request, &scenarios, options, &archive, &stack)?;
+            // What does not fit there is another plan; see `decide`.
+            Host::Lambda(stack) | Host::Either(stack, _) => {
+                carrier::check_k6(k6_version, stack.k6_version)?;
+                let workers = carrier::workers(&request, &scenarios, options, &archive, &stack.size())?;
+                stack.check_capacity(workers.0)?;
                 (Platform::Lambda(stack), workers)
             }
+            Host::Fargate(stack) => {
+                carrier::check_k6(k6_version, stack.k6_version)?;
+                stack.check_size()?;
+                let workers = carrier::workers(&request, &scenarios, options, &archive, &stack.size())?;
+                (Platform::Fargate(stack), workers)
+            }
         };
-        let workers_k6 = platform.lambda().map_or(k6_version, |stack| stack.k6_version);
+        let workers_k6 = platform.k6_version().unwrap_or(k6_version);
         let min_workers = request.min_workers.unwrap_or(workers);
         if !(1..=workers).contains(&min_workers) {
             return Err(PlanError::MinWorkers { wanted: min_workers, workers });
@@ -251,6 +307,7 @@ impl Plan {
             deadlines: Deadlines::new(options, vus_per_worker, &platform, request.queue, &pace),
             pace,
             platform,
+            platform_reason: None,
             cost: None,
         };
         plan.use_spare_time();

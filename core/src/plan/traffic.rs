@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cost::Assumptions,
-    plan::{Plan, PlannedScenario, Ramp, Work, lambda::rounded, load, ramps},
+    plan::{Plan, PlannedScenario, Ramp, Work, carrier::rounded, load, ramps},
     segment::Segment,
     summary::format::grouped,
 };

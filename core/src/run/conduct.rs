@@ -96,7 +96,7 @@ pub async fn conduct(
         return Ok(Conducted::HandedOver);
     }
     let mut relay = Relay::new(&*ports.functions, store, task.succession, version, ends_at);
-    match aggregate_in_turn(&ports.for_runs(), run.clone(), checkpoint, &mut relay, version).await? {
+    match aggregate_in_turn(&ports.for_run(&run), run.clone(), checkpoint, &mut relay, version).await? {
         End::Concluded(verdict) => {
             free_room(ports, deployment, &run).await?;
             tell(ports, &run).await?;

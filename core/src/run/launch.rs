@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{RunId, WorkerIndex},
     lifecycle::{Abort, AbortCause, Phase, RunEvent},
-    plan::{Plan, plural, words},
+    plan::{Plan, Platform, plural, words},
     ports::{AggregatorTask, CallError, LedgerError, StoreError, keys},
     records::RunRecord,
     run::{
@@ -196,20 +196,20 @@ impl Launcher<'_> {
 
     /// Whether a run can be started here at all.
     async fn check(&self, version: &str, plan: &Plan) -> Result<Result<(), LaunchReply>, LaunchError> {
-        let Deployment { capacity, worker_life, .. } = self.deployment;
+        let (capacity, worker_life) = (self.deployment.capacity_for(plan), self.deployment.worker_life_for(plan));
         if let Err(refused) = check_version(version, self.deployment) {
             return Ok(Err(refused));
         }
         let needs = plan.worker_life();
         let problem = if plan.workers == 0 || !(1..=plan.workers).contains(&plan.min_workers) {
             format!("a plan of {}, of which {} must be there", plural(plan.workers.into(), "worker"), plan.min_workers)
-        } else if plan.workers > *capacity {
-            beyond_capacity(plan.workers, *capacity)
-        } else if needs > *worker_life {
+        } else if plan.workers > capacity {
+            beyond_capacity(plan, capacity)
+        } else if needs > worker_life {
             format!(
                 "a worker of this run may need {} and lives {} at most; shorten the test, or run it elsewhere",
                 words(needs),
-                words(*worker_life)
+                words(worker_life)
             )
         } else {
             let key = keys::archive(&plan.archive.hash);
@@ -240,8 +240,8 @@ impl Launcher<'_> {
 
     /// Claims room, or a place among those that wait.
     async fn claim(&self, run: RunRecord) -> Result<LaunchReply, LaunchError> {
-        let AccountPorts { clock, ledger, slots, .. } = self.ports;
-        let Deployment { capacity, .. } = *self.deployment;
+        let AccountPorts { clock, ledger, .. } = self.ports;
+        let (slots, capacity) = (self.ports.slots_of(&run.plan), self.deployment.capacity_for(&run.plan));
         let has_waited = run.state.phase == Phase::Queued;
         if !has_waited {
             persist(&**clock, PATIENCE, || record_event(&**ledger, &run.id, RunEvent::Validated)).await?;
@@ -272,7 +272,7 @@ impl Launcher<'_> {
             Standing::Absent => self.no_room(&run).await?,
         };
         // Time may have made room for others. If they cannot be called now, whoever looks next calls them.
-        drop(call_waiting(self.ports, self.deployment, &book).await);
+        drop(call_waiting(self.ports, capacity, &book).await);
         Ok(reply)
     }
 
@@ -331,7 +331,7 @@ impl Launcher<'_> {
         let begun = persist(&**clock, PATIENCE, || ledger.workers(&run.id)).await?;
         let has_begun = |index: &WorkerIndex| begun.iter().any(|worker| worker.index == *index);
         let rest = run.plan.worker_indices().filter(|index| !has_begun(index));
-        launch_workers(&self.ports.for_runs(), &run.id, rest).await?;
+        launch_workers(&self.ports.for_run(run), &run.id, rest).await?;
         Ok(LaunchReply::Launched)
     }
 
@@ -366,7 +366,7 @@ pub(super) async fn end_unstarted(
     if !is_unstarted(&run) && run.state.phase != Phase::Concluded {
         return Ok(false);
     }
-    conclude_unstarted(&ports.for_runs(), run.clone(), &deployment.version).await?;
+    conclude_unstarted(&ports.for_run(&run), run.clone(), &deployment.version).await?;
     free_room(ports, deployment, &run).await?;
     tell(ports, &run).await?;
     Ok(true)
@@ -374,9 +374,9 @@ pub(super) async fn end_unstarted(
 
 /// Why a run that has waited, or may not wait, is not started.
 pub(super) fn no_room(run: &RunRecord, deployment: &Deployment) -> Abort {
-    let (workers, capacity) = (run.plan.workers, deployment.capacity);
+    let (workers, capacity) = (run.plan.workers, deployment.capacity_for(&run.plan));
     let message = if workers > capacity {
-        beyond_capacity(workers, capacity)
+        beyond_capacity(&run.plan, capacity)
     } else {
         let queue = run.plan.deadlines.queue;
         let within = if queue.is_zero() { "now".to_owned() } else { format!("within {}", words(queue)) };
@@ -388,11 +388,18 @@ pub(super) fn no_room(run: &RunRecord, deployment: &Deployment) -> Abort {
     Abort { cause: AbortCause::Deadline, message, at_once: false }
 }
 
-fn beyond_capacity(workers: u32, capacity: u32) -> String {
+fn beyond_capacity(plan: &Plan, capacity: u32) -> String {
+    let workers = plural(plan.workers.into(), "worker");
+    let (parameter, place) = match plan.platform {
+        Platform::Fargate(_) if capacity == 0 => {
+            return format!("{workers} on Fargate asked for, which the stack is without; deploy it with Fargate=true");
+        }
+        Platform::Fargate(_) => ("FargateCapacity", " on Fargate"),
+        Platform::Local | Platform::Lambda(_) => ("WorkerCapacity", ""),
+    };
     format!(
-        "{} asked for, and the stack may have {capacity} at one time in all runs; use fewer workers, or deploy the stack \
-         with a larger WorkerCapacity",
-        plural(workers.into(), "worker")
+        "{workers} asked for, and the stack may have {capacity}{place} at one time in all runs; use fewer workers, or \
+         deploy the stack with a larger {parameter}"
     )
 }
 

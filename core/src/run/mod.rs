@@ -13,6 +13,7 @@
 pub mod abort;
 pub mod aggregate;
 mod appointments;
+pub mod batch;
 pub mod conduct;
 pub mod fire;
 pub mod launch;
@@ -23,6 +24,7 @@ pub mod room;
 pub mod scale;
 pub mod start;
 pub mod summarize;
+pub mod tasks;
 mod timely;
 pub mod watch;
 pub mod work;
@@ -32,7 +34,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     ids::RunId,
     lifecycle::{Illegal, RunEvent},
-    ports::{Clock, Fleet, Functions, Ledger, LedgerError, Notifier, ObjectStore, SlotBook, StoredTests},
+    plan::{LONGEST_TASK, Plan, Platform},
+    ports::{Clock, Fleet, Fleets, Functions, Ledger, LedgerError, Notifier, ObjectStore, SlotBook, StoredTests},
     records::RunRecord,
 };
 
@@ -62,30 +65,60 @@ pub struct AccountPorts {
     pub clock: Arc<dyn Clock>,
     pub store: Arc<dyn ObjectStore>,
     pub ledger: Arc<dyn Ledger>,
-    pub fleet: Arc<dyn Fleet>,
+    pub fleets: Arc<dyn Fleets>,
     pub slots: Arc<dyn SlotBook>,
+    /// The book of workers on Fargate, whose room is another.
+    pub task_slots: Arc<dyn SlotBook>,
     pub functions: Arc<dyn Functions>,
     pub tests: Arc<dyn StoredTests>,
     pub notifier: Arc<dyn Notifier>,
 }
 
 impl AccountPorts {
-    /// Those among them that every run needs.
-    fn for_runs(&self) -> Ports {
-        let Self { clock, store, ledger, fleet, .. } = self.clone();
-        Ports { clock, store, ledger, fleet }
+    /// Those among them that every run needs, for this one.
+    fn for_run(&self, run: &RunRecord) -> Ports {
+        let Self { clock, store, ledger, fleets, .. } = self.clone();
+        Ports { clock, store, ledger, fleet: fleets.of(run) }
+    }
+
+    /// The book in which a run's room is.
+    fn slots_of(&self, plan: &Plan) -> &Arc<dyn SlotBook> {
+        match plan.platform {
+            Platform::Fargate(_) => &self.task_slots,
+            Platform::Local | Platform::Lambda(_) => &self.slots,
+        }
     }
 }
 
 /// What holds for all runs of a deployment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deployment {
-    /// Workers at one time, in all runs.
+    /// Workers on Lambda at one time, in all runs.
     pub capacity: u32,
-    /// How long one worker may live.
+    /// How long a worker on Lambda may live.
     pub worker_life: Duration,
+    /// Workers on Fargate at one time, in all runs; 0 without Fargate.
+    pub task_capacity: u32,
     /// Which lambdaload its functions are.
     pub version: String,
+}
+
+impl Deployment {
+    /// Workers at one time, in all runs that are where this one is.
+    pub(crate) fn capacity_for(&self, plan: &Plan) -> u32 {
+        match plan.platform {
+            Platform::Fargate(_) => self.task_capacity,
+            Platform::Local | Platform::Lambda(_) => self.capacity,
+        }
+    }
+
+    /// How long a worker of a run may live.
+    fn worker_life_for(&self, plan: &Plan) -> Duration {
+        match plan.platform {
+            Platform::Fargate(_) => LONGEST_TASK,
+            Platform::Local | Platform::Lambda(_) => self.worker_life,
+        }
+    }
 }
 
 /// Why a run's record could not be changed.

@@ -162,10 +162,10 @@ pub async fn prepare(
         Err(refusal) => return Err(extensions::explain(generator, version, &path, refusal).await),
     };
     let archive = Archive::read(&bytes).map_err(|error| PrepareError::Archive { path, error })?;
-    let plan = Plan { env, secrets, ..Plan::new(request, archive, version, &options, host)? };
     let has = |hook| mentions(&bytes, hook).unwrap_or(true);
-    let mut plan = plan.with_hooks(has("setup"), has("teardown"));
-    plan.check()?;
+    let hooks = (has("setup"), has("teardown"));
+    let plan = Plan::decide(request, archive, version, &options, hooks, host.into())?;
+    let mut plan = Plan { env, secrets, ..plan };
     kinds::find_out(generator, &bytes, &inputs, &mut plan.thresholds).await;
     Ok(Prepared { plan, archive: bytes })
 }

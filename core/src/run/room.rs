@@ -1,5 +1,7 @@
 //! Room in an account: giving it back, and calling those who have waited for it.
 
+use std::time::Duration;
+
 use crate::{
     ids::RunId,
     lifecycle::Phase,
@@ -55,32 +57,38 @@ pub(super) async fn free_room(ports: &AccountPorts, deployment: &Deployment, run
     let clock = &*ports.clock;
     let workers = persist(clock, PATIENCE, || ports.ledger.workers(&run.id)).await?;
     let open = workers.iter().filter(|worker| worker.phase < WorkerPhase::Closed).count();
-    let open = u32::try_from(open).unwrap_or(u32::MAX);
+    let open = u32::try_from(open).unwrap_or(u32::MAX).saturating_add(unheard(run, workers.len()));
     let gone_by = gone_by(&run.plan, clock.now());
-    let settle =
-        || update_slots(&*ports.slots, |slots| slots.settle(&run.id, open, gone_by, deployment.capacity, clock.now()));
+    let (book, capacity) = (ports.slots_of(&run.plan), deployment.capacity_for(&run.plan));
+    let settle = || update_slots(&**book, |slots| slots.settle(&run.id, open, gone_by, capacity, clock.now()));
     let slots = persist(clock, PATIENCE, settle).await?;
     if let Some(held) = slots.held.get(&run.id) {
         appoint(ports, &run.id, appointments::ROOM, held.until).await?;
     }
-    call_waiting(ports, deployment, &slots).await
+    call_waiting(ports, capacity, &slots).await
+}
+
+/// Workers that were launched and have not begun. An invocation that has not is none any more after a minute; a task may
+/// still be on its way.
+fn unheard(run: &RunRecord, heard: usize) -> u32 {
+    let was_launched = run.aggregator_beat > 0 && run.plan.platform.fargate().is_some();
+    let heard = u32::try_from(heard).unwrap_or(u32::MAX);
+    if was_launched { run.plan.workers.saturating_sub(heard) } else { 0 }
 }
 
 /// When workers that nobody has heard of have gone in any case: they look at the run's record, stop their k6 without a sign
 /// of the aggregator, and give up what they cannot store.
 fn gone_by(plan: &Plan, now: Timestamp) -> Timestamp {
     let patience = plan.deadlines.lost * 3;
-    now.plus(patience * 2 + plan.deadlines.stop * 3 + patience * 3)
+    // One that begins only now finds the run over.
+    let begins = if plan.platform.fargate().is_some() { plan.deadlines.launch } else { Duration::ZERO };
+    now.plus(begins + patience * 2 + plan.deadlines.stop * 3 + patience * 3)
 }
 
 /// Calls the launcher for all that have waited and now have room, or never will. One whose caller died is called by whoever
 /// looks next.
-pub(super) async fn call_waiting(
-    ports: &AccountPorts,
-    deployment: &Deployment,
-    slots: &Slots,
-) -> Result<(), RoomError> {
-    for id in slots.called(deployment.capacity) {
+pub(super) async fn call_waiting(ports: &AccountPorts, capacity: u32, slots: &Slots) -> Result<(), RoomError> {
+    for id in slots.called(capacity) {
         if waits(ports, id).await? {
             persist(&*ports.clock, CALL_PATIENCE, || ports.functions.launch(id)).await?;
         }

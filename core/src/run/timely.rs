@@ -118,14 +118,16 @@ impl AccountPorts {
     /// These ports with stores, ledgers, slots, stored tests, functions and topics that always answer.
     pub(super) fn timely(&self) -> Self {
         let (store, ledger) = timely(&self.clock, &self.store, &self.ledger);
-        let slots = Timely { port: Arc::clone(&self.slots), clock: Arc::clone(&self.clock) };
+        let book = |port| Arc::new(Timely { port: Arc::clone(port), clock: Arc::clone(&self.clock) });
+        let (slots, task_slots) = (book(&self.slots), book(&self.task_slots));
         let functions = Timely { port: Arc::clone(&self.functions), clock: Arc::clone(&self.clock) };
         let tests = Timely { port: Arc::clone(&self.tests), clock: Arc::clone(&self.clock) };
         let notifier = Timely { port: Arc::clone(&self.notifier), clock: Arc::clone(&self.clock) };
         Self {
             store,
             ledger,
-            slots: Arc::new(slots),
+            slots,
+            task_slots,
             functions: Arc::new(functions),
             tests: Arc::new(tests),
             notifier: Arc::new(notifier),

@@ -82,6 +82,11 @@ impl VirtualFleet {
         state.endings.extend(lost.into_iter().map(|index| (index, None)));
     }
 
+    /// Tells a worker that it is about to be ended.
+    pub fn give_notice(&self, index: WorkerIndex) {
+        self.ports.get(&index).into_iter().for_each(|ports| ports.notice.give());
+    }
+
     /// Kills a worker where it stands; nobody knows.
     pub fn lose_silently(&self, index: WorkerIndex) {
         self.lock().silent.push(index);

@@ -31,7 +31,10 @@ use lambdaload_core::{
 };
 use serde_json::{Value, json};
 
-use crate::test::{Test, seconds};
+use crate::{
+    ecs::Ecs,
+    test::{Test, seconds},
+};
 
 /// The four functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +104,8 @@ pub(crate) struct State {
     /// Calls of the reaper that came to nothing for good.
     pub(crate) dead_letters: u32,
     pub(crate) calls: u64,
+    /// What ECS knows.
+    pub(crate) ecs: Ecs,
     pub(crate) most_taken: u32,
 }
 
@@ -111,6 +116,7 @@ pub(crate) struct Inner {
     pub(crate) slots: MemorySlots,
     pub(crate) tests: Arc<MemoryTests>,
     pub(crate) topic: Arc<MemoryTopic>,
+    pub(crate) task_slots: Arc<MemorySlots>,
     pub(crate) faults: BTreeMap<Function, PortFaults>,
     pub(crate) deployment: Mutex<Deployment>,
     /// How long an aggregator lives.
@@ -123,6 +129,9 @@ pub(crate) struct Inner {
 pub(crate) struct Account {
     pub(crate) inner: Arc<Inner>,
 }
+
+/// Workers that may be on Fargate at one time.
+pub(crate) const TASK_CAPACITY: u32 = 30;
 
 /// How long workers live.
 pub(crate) const WORKER_LIFE: Duration = seconds(900);
@@ -145,7 +154,8 @@ pub(crate) fn play_on<T>(
     scene: impl AsyncFnOnce(&Account) -> T,
 ) -> T {
     run_virtual(|time| async move {
-        let deployment = Deployment { capacity, worker_life: WORKER_LIFE, version: "0.1.0".into() };
+        let deployment =
+            Deployment { capacity, worker_life: WORKER_LIFE, task_capacity: TASK_CAPACITY, version: "0.1.0".into() };
         let inner = Inner {
             time,
             store: Arc::default(),
@@ -153,6 +163,7 @@ pub(crate) fn play_on<T>(
             slots: MemorySlots::default(),
             tests: Arc::default(),
             topic: Arc::default(),
+            task_slots: Arc::default(),
             faults: FUNCTIONS.map(|function| (function, PortFaults::default())).into(),
             deployment: Mutex::new(deployment),
             aggregator_life,
@@ -282,6 +293,8 @@ impl Account {
     /// Returns when all is quiet; nobody may have room any more then.
     pub(crate) async fn all_over(&self) {
         self.all_quiet().await;
+        let tasks = self.inner.task_slots.slots().await.expect("answers");
+        assert!(tasks.held.is_empty() && tasks.waiting.is_empty(), "{tasks:?}");
         let slots = self.slots().await;
         assert!(slots.held.is_empty() && slots.waiting.is_empty(), "{slots:?}");
     }

@@ -9,17 +9,19 @@ use async_trait::async_trait;
 use futures::future::{self, Either};
 use lambdaload_core::{
     ids::RunId,
+    plan::Platform,
     ports::{
-        AggregatorTask, CallError, Clock, Fleet, FleetLoss, Functions, Ledger, LedgerError, ObjectStore, SlotBook,
-        Timestamp, WorkerTask,
+        AggregatorTask, CallError, Clock, Fleet, FleetLoss, Fleets, Functions, Ledger, LedgerError, ObjectStore,
+        SlotBook, Timestamp, WorkerTask,
     },
+    records::RunRecord,
     run::{
         AccountPorts,
         conduct::conduct,
         fire::FireRequest,
         launch::{LaunchReply, LaunchRequest, launch},
         reap::{ReaperEvent, reap_event},
-        work::{WorkPorts, work},
+        work::{Notice, WorkPorts, work},
     },
     schedule::scheduled_for,
     secrets::Secrets,
@@ -30,6 +32,7 @@ use serde_json::{Value, json};
 
 use crate::{
     account::{Account, Function, Habit, Inner, Rule, WORKER_LIFE},
+    ecs::Tasks,
     test::seconds,
 };
 
@@ -199,21 +202,23 @@ impl Account {
             clock: Arc::new(ProcessClock { time: time.clone(), began_at: time.elapsed() }),
             store: Arc::new(Faulty::new(store, faults.store.clone(), time.clone())),
             ledger: Arc::new(Faulty::new(ledger, faults.ledger.clone(), time.clone())),
-            fleet: Arc::new(self.clone()),
+            fleets: Arc::new(self.clone()),
             slots: Arc::new(Faulty::new(slots, faults.slots.clone(), time.clone())),
+            task_slots: self.inner.task_slots.clone(),
             functions: Arc::new(self.clone()),
             tests: self.inner.tests.clone(),
             notifier: self.inner.topic.clone(),
         }
     }
 
-    fn work_ports(&self, task: &WorkerTask, ports: &AccountPorts, life: Duration) -> WorkPorts {
+    pub(crate) fn work_ports(&self, task: &WorkerTask, ports: &AccountPorts, life: Duration) -> WorkPorts {
         let mut state = self.lock();
         state.calls += 1;
         let generator = state.tests[&task.run].on(self.time().clock());
         let AccountPorts { clock, store, ledger, .. } = ports.clone();
         WorkPorts {
             ends_at: Some(clock.monotonic() + life),
+            notice: Notice::default(),
             clock,
             store,
             ledger,
@@ -266,6 +271,15 @@ fn run_of(event: &Value) -> Option<RunId> {
 
 fn accepted(is_accepted: bool) -> Result<(), CallError> {
     if is_accepted { Ok(()) } else { Err(CallError { operation: "calling", cause: "rate exceeded".into() }) }
+}
+
+impl Fleets for Account {
+    fn of(&self, run: &RunRecord) -> Arc<dyn Fleet> {
+        match run.plan.platform {
+            Platform::Fargate(_) => Arc::new(Tasks::of(self, run)),
+            Platform::Local | Platform::Lambda(_) => Arc::new(self.clone()),
+        }
+    }
 }
 
 #[async_trait]

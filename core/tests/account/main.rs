@@ -5,6 +5,8 @@
 mod account;
 mod calls;
 mod chaos;
+mod ecs;
+mod fargate;
 mod lambda;
 mod queue;
 mod schedules;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use lambdaload_core::{
     ids::{RunId, WorkerIndex},
-    plan::{Machine, Pace, Plan, Request, Workers},
+    k6::version::K6Version,
+    plan::{Architecture, FargateStack, Machine, Network, Pace, Plan, Request, Workers},
     run::prepare::{Given, Prepared, Source, prepare},
     testing::{
         clock::VirtualTime,
@@ -41,6 +42,8 @@ pub(crate) struct Test {
     pub(crate) min_workers: Option<u32>,
     /// `--queue-timeout`.
     pub(crate) queue: Duration,
+    /// Whether its workers are tasks; `Some(true)` on Spot.
+    pub(crate) on_fargate: Option<bool>,
 }
 
 impl Test {
@@ -53,6 +56,7 @@ impl Test {
             duration: seconds(10),
             min_workers: None,
             queue: seconds(600),
+            on_fargate: None,
         }
     }
 
@@ -90,11 +94,30 @@ impl Test {
         };
         let source = Source::Script { path: "test.js".into(), given: Given::default() };
         let machine = Machine { cores: 4, open_files: 1024 };
+        if let Some(spot) = self.on_fargate {
+            let mut prepared = prepare(&k6, source, request, stack(spot)).await.expect("prepares");
+            prepared.plan.deadlines.queue = self.queue;
+            return (prepared, k6);
+        }
         let Prepared { plan, archive } = prepare(&k6, source, request, machine).await.expect("prepares");
         let pace = Pace { poll: seconds(1), flush: seconds(2), start_lead: seconds(4) };
         let mut plan = Plan { pace, ..plan };
         (plan.deadlines.queue, plan.deadlines.launch) = (self.queue, seconds(5));
         (Prepared { plan, archive }, k6)
+    }
+}
+
+fn stack(spot: bool) -> FargateStack {
+    FargateStack {
+        version: "0.1.0".into(),
+        k6_version: K6Version::new(1, 8, 1),
+        cpu: 1_024,
+        memory_mb: 2_048,
+        architecture: Architecture::Arm64,
+        capacity: 1_000,
+        region: "us-east-1".into(),
+        spot,
+        network: Network { subnets: vec!["subnet-1".into()], security_groups: Vec::new(), public_ip: true },
     }
 }
 

@@ -127,8 +127,12 @@ fn two_runs_of_one_id_are_refused() {
 #[test]
 fn a_request_of_another_lambdaload_is_told_so_whatever_is_in_it() {
     play(9, async |account| {
-        let deployment =
-            lambdaload_core::run::Deployment { capacity: 1, worker_life: seconds(1), version: "0.1.0".into() };
+        let deployment = lambdaload_core::run::Deployment {
+            capacity: 1,
+            worker_life: seconds(1),
+            task_capacity: 0,
+            version: "0.1.0".into(),
+        };
         for (event, words) in [
             (r#"{"do":"start","version":"9.0.0","run":"x","plan":{"new":1}}"#, "this command is lambdaload 9.0.0"),
             (r#"{"do":"start","version":"0.1.0","run":"x","plan":{}}"#, "does not understand"),

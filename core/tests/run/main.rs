@@ -12,6 +12,7 @@ mod launches;
 mod ledger_faults;
 mod losses;
 mod min_workers;
+mod notices;
 mod on_lambda;
 mod repetition;
 mod scale;

@@ -21,7 +21,7 @@ use lambdaload_core::{
         prepare::{Given, Prepared, Source, prepare},
         scale::{ScaleError, scale},
         start::{StartError, start},
-        work::WorkPorts,
+        work::{Notice, WorkPorts},
     },
     secrets::Secrets,
     testing::{
@@ -107,6 +107,7 @@ impl Scene {
                 generator: Arc::new(k6.on(clock)),
                 claimant: String::new(),
                 ends_at: None,
+                notice: Notice::default(),
                 secrets: Secrets::default(),
             };
             (*index, ports)

@@ -11,3 +11,4 @@ mod privilege;
 mod runs;
 mod scene;
 mod schedules;
+mod tasks;

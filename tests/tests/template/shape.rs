@@ -66,11 +66,15 @@ fn functions_get_the_variables_that_they_read() {
         (variable::SCHEDULE_ROLE, json!(stack.arn("ScheduleRole"))),
         (variable::SECRET_PREFIX, json!(deployment::secret_prefix(STACK))),
         (variable::BLOCKED_IPS, json!(blocked)),
+        (variable::TASK_CAPACITY, json!(50)),
+        (variable::CLUSTER, json!(STACK)),
+        (variable::TASK_DEFINITION, json!(format!("{STACK}-worker"))),
     ]);
     for function in Function::ALL {
         let properties = stack.properties(logical(function));
         let found = properties["Environment"]["Variables"].as_object().unwrap();
-        let expected: BTreeSet<&str> = function.variables().iter().copied().collect();
+        let expected: BTreeSet<&str> =
+            function.variables().iter().chain(function.fargate_variables()).copied().collect();
         assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{}", function.word());
         for (name, value) in found {
             let expected =
@@ -232,6 +236,9 @@ fn everything_that_can_have_tags_has_one() {
                 | "AWS::SQS::QueuePolicy"
                 | "AWS::Lambda::EventInvokeConfig"
                 | "AWS::Lambda::LayerVersion"
+                | "AWS::Lambda::Permission"
+                | "AWS::IAM::Policy"
+                | "AWS::Events::Rule"
         );
         let tag = json!({ "Key": "Application", "Value": "lambdaload" });
         let tagged = stack.properties(name)["Tags"].as_array().is_some_and(|tags| tags.contains(&tag));
@@ -244,7 +251,11 @@ fn outputs_are_those_that_the_command_reads() {
     let Some(stack) = stack() else { return };
     let outputs = stack.outputs();
     let found: BTreeSet<&str> = outputs.keys().map(String::as_str).collect();
-    assert_eq!(found, BTreeSet::from(output::ALL));
+    assert_eq!(found, output::ALL.into_iter().chain(output::FARGATE).collect());
+    assert_eq!(outputs[output::FARGATE_CAPACITY], 50);
+    assert_eq!(outputs[output::CLUSTER], STACK);
+    let repository = format!("123456789012.dkr.ecr.{REGION}.amazonaws.com/{STACK}-worker");
+    assert_eq!(outputs[output::WORKER_IMAGE_REPOSITORY], repository);
     assert_eq!(outputs[output::VERSION], env!("CARGO_PKG_VERSION"));
     assert_eq!(outputs[output::REGION], REGION);
     assert_eq!(outputs[output::WORKER_MEMORY], Function::Worker.memory());

@@ -1,11 +1,11 @@
 //! Whether tests can run in an account.
 
-use lambdaload_adapters::aws::{Account, Concurrency, Config, Found, Stack, Stacks, missing_permission};
+use lambdaload_adapters::aws::{Account, Concurrency, Config, Found, Stack, Stacks, TaskQuota, missing_permission};
 use lambdaload_core::{
     ids::RunId,
     k6::version::K6Version,
-    plan::plural,
-    ports::{StoreError, keys},
+    plan::{self, plural},
+    ports::{CallError, StoreError, keys},
 };
 
 use super::Check;
@@ -56,6 +56,9 @@ pub(super) async fn checks(settings: &StackSettings, local_k6: Option<K6Version>
             checks.push(version(&found, &deployment));
             checks.push(k6(&deployment.stack, local_k6));
             checks.extend(concurrency(&account, Some(&deployment.stack), &config).await);
+            if let Some(parts) = &deployment.stack.fargate {
+                checks.extend(fargate(&account, parts.capacity).await);
+            }
             checks.push(table(&deployment).await);
             checks.push(bucket(&deployment).await);
             checks.extend(functions(&account, &deployment.stack).await);
@@ -103,6 +106,43 @@ async fn concurrency(account: &Account, stack: Option<&Stack>, config: &Config) 
         Ok(in_use) => vec![room(quota, in_use, stack, config.region())],
         Err(error) => vec![room(quota, 0, stack, config.region()), Check::problem("metrics", &error.into())],
     }
+}
+
+/// Whether the account has processors and a network for workers on Fargate. Runs on Lambda go on without.
+async fn fargate(account: &Account, capacity: u32) -> [Check; 2] {
+    let (quota, subnets) = tokio::join!(account.task_quota(false), account.default_subnets());
+    let unknown = |what, error: CallError, advice: &str| Check::warning(what, error.to_string(), advice.to_owned());
+    let quota = match quota {
+        Ok(quota) => task_quota_check(quota, capacity),
+        Err(error) => unknown("fargate", error, "see what keeps it from being read: runs on fargate need it"),
+    };
+    let subnets = match subnets {
+        Ok(subnets) if subnets.is_empty() => Check::warning(
+            "subnets",
+            "there is no default VPC",
+            "name subnets of another one with --subnet-ids, or subnet-ids in lambdaload.toml".to_owned(),
+        ),
+        Ok(subnets) => Check::ok("subnets", format!("{} of the default VPC", plural(subnets.len() as u64, "subnet"))),
+        Err(error) => unknown("subnets", error, "name some with --subnet-ids"),
+    };
+    [quota, subnets]
+}
+
+fn task_quota_check(quota: TaskQuota, capacity: u32) -> Check {
+    let TaskQuota { limit, in_use } = quota;
+    let found = format!(
+        "{} at one time; the account's quota is {limit} vCPUs, {in_use} in use",
+        plural(capacity.into(), "worker")
+    );
+    // Each has one unless a run says otherwise.
+    if limit - in_use >= f64::from(capacity) {
+        return Check::ok("fargate", found);
+    }
+    let advice = format!(
+        "workers of 1 vCPU beyond that will not start; ask AWS for {capacity}: Service Quotas, AWS Fargate, {}",
+        plan::task_quota(false)
+    );
+    Check::warning("fargate", found, advice)
 }
 
 /// What the account allows, what of it is free, and what to ask AWS for if that is little.
@@ -238,6 +278,7 @@ mod tests {
             architecture: "arm64".into(),
             k6_version: "1.8.1".into(),
             secret_prefix: "lambdaload/lambdaload/".into(),
+            fargate: None,
         }
     }
 

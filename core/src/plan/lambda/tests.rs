@@ -1,7 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Architecture, LambdaStack, Plan, PlanError, Platform, Request, Workers};
+use crate::{
+    archive::Archive,
+    k6::{options::Options, version::K6Version},
+    plan::{Architecture, LambdaStack, Plan, PlanError, Platform, Request, Workers, carrier::Carried},
+};
 
 const V181: K6Version = K6Version::new(1, 8, 1);
 
@@ -75,7 +79,7 @@ fn auto_is_what_memory_and_file_descriptors_ask_for() {
 fn an_archive_takes_memory_too() {
     let carried = |size| {
         let hash = serde_json::from_str("\"ab\"").expect("a hash");
-        Carried::of(&stack(), &Archive { hash, size, files: 1, filename: "file:///a.js".into() }, None).vus
+        Carried::of(&stack().size(), &Archive { hash, size, files: 1, filename: "file:///a.js".into() }, None).vus
     };
     assert_eq!((carried(0), carried(100_000_000), carried(10_000_000_000)), (338, 278, 1));
 }
@@ -129,7 +133,7 @@ fn a_stack_has_its_capacity() {
     // What processors are thought to be good for is no reason to refuse.
     let plan = plan_on(&small, &constant_rate(9_000), Request::default()).expect("plans");
     assert_eq!(plan.workers, 3);
-    assert!(plan.lambda_warnings()[0].starts_with("a worker would start 3,000 iterations/s, and 1.16 vCPU are good"));
+    assert!(plan.account_warnings()[0].starts_with("a worker would start 3,000 iterations/s, and 1.16 vCPU are good"));
     // A plan that was changed on its way is refused as well.
     let changed = Plan { workers: 201, ..plan };
     assert!(changed.check().expect_err("refused").to_string().contains("201 workers are needed"));
@@ -153,7 +157,7 @@ fn lambda_s_time_is_used_to_the_second() {
         assert!(plan.worker_life() <= INVOCATION && plan.worker_life() + Duration::from_secs(1) > INVOCATION);
         let refusal = with_hooks(seconds + 1, hooks.0, hooks.1).check().expect_err("refused").to_string();
         let allows = format!("and Lambda allows {} for them", words(Duration::from_millis(longest)));
-        assert!(refusal.contains(&allows) && refusal.contains("--platform local"), "{refusal}");
+        assert!(refusal.contains(&allows) && refusal.contains("--platform fargate"), "{refusal}");
     }
     assert_eq!(with_hooks(60, false, false).deadlines.ready, Duration::from_millis(61_700));
     assert_eq!(with_hooks(804, false, false).deadlines.ready, Duration::from_secs(32));
@@ -182,10 +186,10 @@ fn the_archive_s_k6_is_not_newer_than_the_workers() {
     for version in [K6Version::new(1, 8, 0), K6Version::new(1, 9, 0)] {
         let plan = plan_with(version).expect("plans");
         assert_eq!((plan.k6_version, plan.archived_by), (version, Some(V181)));
-        let warnings = plan.lambda_warnings();
+        let warnings = plan.account_warnings();
         assert!(warnings[0].contains("1.8.1") && warnings[0].contains(&version.to_string()), "{warnings:?}");
     }
-    assert_eq!(plan_with(V181).expect("plans").lambda_warnings(), Vec::<String>::new());
+    assert_eq!(plan_with(V181).expect("plans").account_warnings(), Vec::<String>::new());
 }
 
 #[test]
@@ -193,11 +197,11 @@ fn connections_may_become_few() {
     let request = Request { vus_per_worker: Some(2_000), ..Request::default() };
     let plan = plan_on(&stack(), &constant(451, 60, ""), request).expect("plans");
     assert_eq!(
-        plan.lambda_warnings(),
+        plan.account_warnings(),
         ["451 VUs on a worker share 900 connections: too few if a VU talks to several hosts or uses http.batch()"]
     );
     let request = Request { vus_per_worker: Some(2_000), ..Request::default() };
-    assert!(plan_on(&stack(), &constant(450, 60, ""), request).expect("plans").lambda_warnings().is_empty());
+    assert!(plan_on(&stack(), &constant(450, 60, ""), request).expect("plans").account_warnings().is_empty());
 }
 
 #[test]
@@ -261,7 +265,7 @@ proptest! {
         prop_assert!(plan.latest_end() > plan.worker_life());
         if plan.check().is_ok() {
             prop_assert!(plan.workers <= 300);
-            let carried = Carried::of(&stack, &plan.archive, each).vus;
+            let carried = Carried::of(&stack.size(), &plan.archive, each).vus;
             prop_assert!(plan.worker_indices().all(|index| plan.worker_vus(index) <= carried));
             // Each of the steps in turn at its worst, and the last words.
             let d = plan.deadlines;

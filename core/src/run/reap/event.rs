@@ -3,10 +3,15 @@
 use serde::Deserialize;
 
 use crate::{
+    deployment::variable,
     ids::RunId,
     ports::{AggregatorTask, Timestamp, WorkerTask},
     records::{Failure, FailureKind},
-    run::fire::FireRequest,
+    run::{
+        batch::Order,
+        fire::FireRequest,
+        tasks::{StopReason, TaskEnd},
+    },
 };
 
 /// What a reaper is to look at.
@@ -19,6 +24,19 @@ pub enum ReaperEvent {
     },
     /// A function that was called, and what became of it.
     Failed(FailedCall),
+    /// A task that has ended.
+    Stopped(StoppedTask),
+}
+
+/// A task of ECS that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoppedTask {
+    /// What it was told to do.
+    pub order: Order,
+    /// What ECS calls it: its ARN.
+    pub name: String,
+    /// What became of it, unless its process ended as it should.
+    pub end: Option<CallEnd>,
 }
 
 /// A call of another function that came to nothing.
@@ -57,6 +75,8 @@ pub enum CallEnd {
     Killed,
     /// It failed, in these words.
     Failed(String),
+    /// It was a task and has ended, for this reason.
+    Stopped(TaskEnd),
 }
 
 /// An event that is no reaper's.
@@ -72,6 +92,9 @@ impl ReaperEvent {
     pub fn parse(json: &[u8]) -> Result<Self, UnknownEvent> {
         let event: Event = serde_json::from_slice(json).map_err(|error| UnknownEvent(error.to_string()))?;
         match event {
+            Event { detail_type: Some(kind), detail: Some(detail), .. } if kind == TASK_CHANGE => {
+                Ok(Self::Stopped(detail.stopped()?))
+            }
             Event { run: Some(run), request_context: None, .. } => Ok(Self::Look { run: run_id(&run)? }),
             Event { request_context: Some(context), request_payload: Some(payload), .. } => {
                 let end = end_of(&context, event.response_context.as_ref(), event.response_payload.as_ref());
@@ -100,6 +123,7 @@ impl CallEnd {
         let kind = match self {
             Self::NeverBegan => FailureKind::NotLaunched,
             Self::TimedOut { .. } | Self::Killed | Self::Failed(_) => FailureKind::Lost,
+            Self::Stopped(end) => end.kind,
         };
         Failure { kind, message: self.words(), exit: None, log: Vec::new() }
     }
@@ -116,6 +140,7 @@ impl CallEnd {
             Self::TimedOut { seconds } => format!("Lambda ended it after {seconds} s, since its time was over"),
             Self::Killed => "Lambda killed it, which it does when a function needs more memory than it has".to_owned(),
             Self::Failed(words) => format!("it failed: {words}"),
+            Self::Stopped(end) => end.words.clone(),
         }
     }
 }
@@ -128,6 +153,76 @@ struct Event {
     request_payload: Option<Payload>,
     response_context: Option<ResponseContext>,
     response_payload: Option<ResponsePayload>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
+    detail: Option<TaskDetail>,
+}
+
+/// The kind of EventBridge's event about a task.
+const TASK_CHANGE: &str = "ECS Task State Change";
+
+/// What ECS says of a task.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskDetail {
+    task_arn: String,
+    #[serde(default)]
+    last_status: String,
+    #[serde(default)]
+    stop_code: String,
+    #[serde(default)]
+    stopped_reason: String,
+    #[serde(default)]
+    containers: Vec<Container>,
+    #[serde(default)]
+    overrides: Overrides,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Container {
+    exit_code: Option<i32>,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Overrides {
+    #[serde(default)]
+    container_overrides: Vec<ContainerOverride>,
+}
+
+#[derive(Deserialize)]
+struct ContainerOverride {
+    #[serde(default)]
+    environment: Vec<Variable>,
+}
+
+#[derive(Deserialize)]
+struct Variable {
+    name: String,
+    value: String,
+}
+
+impl TaskDetail {
+    fn stopped(self) -> Result<StoppedTask, UnknownEvent> {
+        if self.last_status != "STOPPED" {
+            return Err(UnknownEvent(format!("the task {} has not stopped", self.task_arn)));
+        }
+        let variables = self.overrides.container_overrides.into_iter().flat_map(|container| container.environment);
+        let order = variables.into_iter().find(|variable| variable.name == variable::ORDER);
+        let order = order.and_then(|order| serde_json::from_str(&order.value).ok());
+        let order = order.ok_or_else(|| UnknownEvent(format!("the task {} is none of ours", self.task_arn)))?;
+        let container = self.containers.first();
+        let end = StopReason {
+            code: &self.stop_code,
+            reason: &self.stopped_reason,
+            exit: container.and_then(|container| container.exit_code),
+            container: container.map_or("", |container| &container.reason),
+        };
+        Ok(StoppedTask { order, end: end.explain().map(CallEnd::Stopped), name: self.task_arn })
+    }
 }
 
 #[derive(Deserialize)]
@@ -313,6 +408,34 @@ mod tests {
         assert_eq!(end_of("RetriesExhausted", &json!("text")), CallEnd::Failed("Unhandled".into()));
         assert_eq!(exhausted("x", &"é".repeat(2_000)), CallEnd::Failed("é".repeat(600)));
         assert_eq!(timed_out("900").words(), "Lambda ended it after 900 s, since its time was over");
+    }
+
+    fn task_event(order: &str, status: &str, exit: Option<i32>, code: &str, reason: &str) -> serde_json::Value {
+        json!({"version": "0", "source": "aws.ecs", "detail-type": "ECS Task State Change", "region": "eu-central-1",
+            "detail": {"taskArn": "arn:aws:ecs:eu-central-1:123456789012:task/lambdaload/0123", "lastStatus": status,
+                "desiredStatus": "STOPPED", "stopCode": code, "stoppedReason": reason, "startedBy": RUN,
+                "containers": [{"name": "worker", "exitCode": exit, "lastStatus": "STOPPED"}],
+                "overrides": {"containerOverrides": [{"name": "worker", "environment": [
+                    {"name": "LAMBDALOAD_TASK_MEMORY", "value": "2048"}, {"name": "LAMBDALOAD_TASK", "value": order}]}]}}})
+    }
+
+    #[test]
+    fn a_task_that_has_ended_says_who_it_was_and_why() {
+        let order = format!(r#"{{"run":"{RUN}","first":10,"count":10,"attempt":1}}"#);
+        let stopped = |exit, code, reason| match parse(&task_event(&order, "STOPPED", exit, code, reason)) {
+            Ok(ReaperEvent::Stopped(stopped)) => stopped,
+            other => panic!("{other:?}"),
+        };
+        let taken = stopped(Some(137), "SpotInterruption", "Your Spot Task was interrupted.");
+        assert!(matches!(&taken.order, Order::Batch(batch) if batch.first == WorkerIndex(10)), "{taken:?}");
+        assert_eq!(taken.name, "arn:aws:ecs:eu-central-1:123456789012:task/lambdaload/0123");
+        assert_eq!(taken.end.expect("failed").failure().kind, FailureKind::Taken);
+        let failed = stopped(None, "TaskFailedToStart", "CannotPullContainerError: x").end.expect("failed");
+        assert_eq!(failed.failure().kind, FailureKind::NotLaunched);
+        assert_eq!(stopped(Some(0), "EssentialContainerExited", "Essential container in task exited").end, None);
+        for (order, status) in [(order.as_str(), "RUNNING"), ("{}", "STOPPED")] {
+            assert!(parse(&task_event(order, status, None, "", "")).is_err(), "{order} {status}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod event;
 mod reaper;
 
-pub use event::{CallEnd, Called, FailedCall, ReaperEvent, UnknownEvent};
+pub use event::{CallEnd, Called, FailedCall, ReaperEvent, StoppedTask, UnknownEvent};
 pub use reaper::{MAX_RESCUES, ReapEventError, Reaped, reap_event};
 
 use std::{sync::Arc, time::Duration};

@@ -8,16 +8,17 @@ use std::time::Duration;
 use crate::{
     ids::RunId,
     lifecycle::{Abort, AbortCause, Phase, RunEvent},
-    ports::{AggregatorTask, CallError, LedgerError, WorkerTask},
-    records::{RunRecord, WorkerPhase, WorkerRecord},
+    ports::{AggregatorTask, CallError, LedgerError, StoreError, WorkerTask},
+    records::{FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     run::{
         AccountPorts, Deployment, UpdateError, WatchPorts,
         aggregate::AggregateError,
         appointments::{self, LOOK_AFTER, LOOKS, TOLERANCE, appoint},
+        batch::Order,
         fire::{FireRequest, refuse},
         launch::{LaunchError, end_unstarted, no_room},
         notify::{NotifyError, tell},
-        reap::{CallEnd, Called, FailedCall, ReapError, ReaperEvent, conclude, has_beaten},
+        reap::{CallEnd, Called, FailedCall, ReapError, ReaperEvent, StoppedTask, conclude, has_beaten},
         record_event,
         room::{RoomError, call_waiting, free_room},
         start::record_not_launched,
@@ -63,6 +64,9 @@ pub enum ReapEventError {
     /// Another function, or the next appointment.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// Which worker a task was.
+    #[error(transparent)]
+    Roster(StoreError),
 }
 
 impl From<LedgerError> for ReapEventError {
@@ -103,6 +107,7 @@ pub async fn reap_event(
                 (_, reaped) => Ok(reaped),
             }
         }
+        ReaperEvent::Stopped(task) => reaper.task_stopped(task).await,
     }
 }
 
@@ -150,7 +155,8 @@ impl Reaper<'_> {
 
     /// A run whose workers were not called.
     async fn look_at_unstarted(&self, run: RunRecord, failed: Option<&FailedCall>) -> Result<Reaped, ReapEventError> {
-        let AccountPorts { clock, slots, .. } = self.ports;
+        let AccountPorts { clock, .. } = self.ports;
+        let (slots, capacity) = (self.ports.slots_of(&run.plan), self.deployment.capacity_for(&run.plan));
         if let Some(abort) = run.state.abort.clone() {
             return self.end_unstarted(&run, abort).await;
         }
@@ -175,11 +181,11 @@ impl Reaper<'_> {
             }
             Standing::Waits { .. } => {
                 let until = run.created_at.plus(run.plan.deadlines.queue);
-                if now.plus(TOLERANCE) >= until || run.plan.workers > self.deployment.capacity {
+                if now.plus(TOLERANCE) >= until || run.plan.workers > capacity {
                     return self.end_unstarted(&run, no_room(&run, self.deployment)).await;
                 }
                 appoint(self.ports, &run.id, appointments::QUEUE, until).await?;
-                call_waiting(self.ports, self.deployment, &book).await?;
+                call_waiting(self.ports, capacity, &book).await?;
                 Ok(Reaped::GoesOn(run.id))
             }
             Standing::Absent => self.end_unstarted(&run, no_room(&run, self.deployment)).await,
@@ -270,6 +276,29 @@ impl Reaper<'_> {
         Ok(Reaped::GoesOn(run.id.clone()))
     }
 
+    /// A task that ECS has stopped, whatever it had done by then.
+    async fn task_stopped(&self, stopped: &StoppedTask) -> Result<Reaped, ReapEventError> {
+        // Who ends so has said all there was to say.
+        let Some(end) = stopped.end.as_ref() else { return Ok(Reaped::Nothing) };
+        let task = match &stopped.order {
+            Order::Worker(task) => Some(task.clone()),
+            Order::Batch(batch) => {
+                let AccountPorts { clock, store, .. } = self.ports;
+                match persist(&**clock, PATIENCE, || batch.find(&**store, &stopped.name)).await {
+                    Ok(task) => task,
+                    // Its launcher died before it knew who is who. Another one is called in time.
+                    Err(StoreError::NotFound(_)) => None,
+                    Err(error) => return Err(ReapEventError::Roster(error)),
+                }
+            }
+        };
+        match task {
+            Some(task) => self.worker_failed(&task, end).await,
+            // One too many.
+            None => Ok(Reaped::Nothing),
+        }
+    }
+
     /// Records what became of a worker, so that nobody has to wait until its lease ends, and the verdict can say why.
     async fn worker_failed(&self, task: &WorkerTask, end: &CallEnd) -> Result<Reaped, ReapEventError> {
         let Some(run) = self.run(&task.run).await? else { return Ok(Reaped::Nothing) };
@@ -279,9 +308,9 @@ impl Reaper<'_> {
         let is_planned = run.plan.segment(task.index).is_some() || task.index == run.plan.substitute();
         let failure = end.failure();
         if is_planned
-            && !record_not_launched(&self.ports.for_runs(), &run.id, task.index, failure.clone()).await?
+            && !record_not_launched(&self.ports.for_run(&run), &run.id, task.index, failure.clone()).await?
             // One that never began does not know of another one that did, from the same call.
-            && *end != CallEnd::NeverBegan
+            && failure.kind != FailureKind::NotLaunched
             && let Some(worker) = self.silent_worker(task, &run).await?
         {
             let lost = WorkerRecord {

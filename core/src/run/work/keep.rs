@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use futures::{FutureExt, future};
+use futures::{
+    FutureExt,
+    future::{self, Either},
+};
 
 use crate::{
     chunk::{Chunk, ChunkKey},
@@ -14,6 +17,14 @@ use crate::{
         work::{Shared, failures::failure, lock, scale::follow_scale},
     },
 };
+
+/// How often it is looked whether the runtime has said something: it gives half a minute at least.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// A signal says nothing of why.
+const TOLD: &str = "it was told to end (SIGTERM): somebody stopped its task, or AWS retires the machine";
+const TOLD_ON_SPOT: &str =
+    "it was told to end (SIGTERM): AWS takes its Spot capacity back, or somebody stopped its task";
 
 impl Shared<'_> {
     /// Stores what was gathered since the last chunk, if anything was; `last` includes windows that are not over.
@@ -81,8 +92,12 @@ pub(super) async fn keep(shared: &Shared<'_>) -> Failure {
     future::select_all(duties).await.0
 }
 
-/// Why the worker need not begin, if its time is over before the test is, were everything else done at once.
+/// Why the worker need not begin: it was told to leave, or its time is over before the test is, were everything else done
+/// at once.
 pub(super) fn too_late_to_begin(shared: &Shared<'_>) -> Option<Failure> {
+    if shared.ports.notice.is_given() {
+        return Some(failure(FailureKind::Taken, format!("{}; k6 was not started", told(shared))));
+    }
     let left = shared.ports.ends_at?.saturating_sub(shared.ports.clock.monotonic());
     let needs = shared.plan(|plan| {
         let work = if shared.is_substitute { Duration::ZERO } else { plan.pace.start_lead + plan.duration };
@@ -96,16 +111,15 @@ pub(super) fn too_late_to_begin(shared: &Shared<'_>) -> Option<Failure> {
     (left < needs).then(|| failure(FailureKind::OutOfTime, message))
 }
 
-/// Stops k6 in time before the runtime ends the worker, so that everything it said can still be uploaded. It does not stay
-/// for `teardown()`, for which somebody else has more time.
+/// Stops k6 in time before the runtime ends the worker, or as soon as that says that it will, so that everything it said can
+/// still be uploaded. It does not stay for `teardown()`, for which somebody else has more time.
 async fn leave_in_time(shared: &Shared<'_>) -> Failure {
-    let clock = &*shared.ports.clock;
-    let Some(ends_at) = shared.ports.ends_at else { return future::pending().await };
     let deadlines = shared.deadlines();
-    let life = ends_at.saturating_sub(shared.began_at).as_secs_f64().round();
-    shared.sleep(ends_at.saturating_sub(deadlines.leaving()).saturating_sub(clock.monotonic())).await;
-    let message = format!("Lambda ends it after {life} s; its k6 was stopped before that");
-    let failure = Failure { log: shared.log(), ..failure(FailureKind::OutOfTime, message.clone()) };
+    let (kind, message) = match future::select(out_of_time(shared).boxed(), told_to_leave(shared).boxed()).await {
+        Either::Left((message, _)) => (FailureKind::OutOfTime, message),
+        Either::Right((message, _)) => (FailureKind::Taken, message),
+    };
+    let failure = Failure { log: shared.log(), ..failure(kind, message.clone()) };
     lock(&shared.record).failure.get_or_insert(failure.clone());
     lock(&shared.given_up).get_or_insert(failure.clone());
     let abort = Abort { cause: AbortCause::Deadline, message, at_once: false };
@@ -115,6 +129,27 @@ async fn leave_in_time(shared: &Shared<'_>) -> Failure {
     }
     shared.sleep(deadlines.stop).await;
     failure
+}
+
+/// Returns when there is just time enough to leave before the runtime ends the worker; says so.
+async fn out_of_time(shared: &Shared<'_>) -> String {
+    let Some(ends_at) = shared.ports.ends_at else { return future::pending().await };
+    let life = ends_at.saturating_sub(shared.began_at).as_secs_f64().round();
+    let leave_at = ends_at.saturating_sub(shared.deadlines().leaving());
+    shared.sleep(leave_at.saturating_sub(shared.ports.clock.monotonic())).await;
+    format!("Lambda ends it after {life} s; its k6 was stopped before that")
+}
+
+/// Returns when the runtime has said that it ends the worker; says so.
+async fn told_to_leave(shared: &Shared<'_>) -> String {
+    while !shared.ports.notice.is_given() {
+        shared.sleep(NOTICE).await;
+    }
+    format!("{}; its k6 was stopped, and what it had measured is uploaded", told(shared))
+}
+
+fn told(shared: &Shared<'_>) -> &'static str {
+    if shared.plan(|plan| plan.platform.is_spot()) { TOLD_ON_SPOT } else { TOLD }
 }
 
 /// Renews the lease with every flush; returns the ledger's refusal when there is nothing to renew any more.

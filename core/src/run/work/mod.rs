@@ -9,7 +9,10 @@ mod drive;
 mod failures;
 mod hooks;
 mod keep;
+mod notice;
 mod scale;
+
+pub use notice::Notice;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
@@ -54,6 +57,8 @@ pub struct WorkPorts {
     pub claimant: String,
     /// When the runtime ends this process, by the clock's monotonic time; none if nobody does.
     pub ends_at: Option<Duration>,
+    /// Where the runtime says that it ends this process soon.
+    pub notice: Notice,
 }
 
 /// What a worker did.
@@ -325,7 +330,8 @@ impl Shared<'_> {
 
     /// Whether k6 was stopped because the runtime is about to end the worker.
     fn is_out_of_time(&self) -> bool {
-        lock(&self.given_up).as_ref().is_some_and(|failure| failure.kind == FailureKind::OutOfTime)
+        let is_it = |failure: &Failure| matches!(failure.kind, FailureKind::OutOfTime | FailureKind::Taken);
+        lock(&self.given_up).as_ref().is_some_and(is_it)
     }
 
     /// What k6 has said, if it was started.

@@ -1,0 +1,63 @@
+//! Calls of services whose SDK would cost more than all else: signed by AWS's own library, sent as everything here is sent.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use aws_smithy_runtime_api::client::http::HttpConnector as _;
+use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+use lambdaload_core::ports::Cause;
+use tokio::time::timeout;
+
+use super::config::{Config, connector};
+
+/// One call.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is asked.
+pub(super) struct Question<'a> {
+    /// The SDK's name of the service, by which an endpoint may be set: `EC2`.
+    pub(super) service: &'a str,
+    /// Its name in endpoints and signatures: `ec2`.
+    pub(super) name: &'a str,
+    /// What tells its protocol which call it is.
+    pub(super) headers: Vec<(&'static str, &'static str)>,
+    pub(super) body: String,
+}
+
+/// What a service answers: the status, and the body as it is.
+pub(super) async fn ask(config: &Config, question: Question<'_>) -> Result<(u16, String), Cause> {
+    let Question { service, name, headers, body } = question;
+    let suffix = if config.partition() == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+    let region = config.region();
+    let url = config.endpoint(service).unwrap_or_else(|| format!("https://{name}.{region}.{suffix}"));
+    let url = format!("{}/", url.trim_end_matches('/'));
+    let provider = config.sdk().credentials_provider().ok_or("there are no AWS credentials")?;
+    let identity = provider.provide_credentials().await?.into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name(name)
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let signable = SignableRequest::new("POST", &url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()))?;
+    let (signature, _) = sign(signable, &params)?.into_parts();
+    let mut request = http::Request::post(&url);
+    for (header, value) in headers {
+        request = request.header(header, value);
+    }
+    let mut request = request.body(SdkBody::from(body))?;
+    signature.apply_to_request_http1x(&mut request);
+    let answered = timeout(PATIENCE, async {
+        let answer = connector(None, None).call(request.try_into()?).await?;
+        let status = answer.status().as_u16();
+        let bytes = ByteStream::new(answer.into_body()).collect().await?.into_bytes();
+        Ok::<_, Cause>((status, String::from_utf8_lossy(&bytes).into_owned()))
+    });
+    answered.await.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+}
