@@ -8,6 +8,8 @@
 pub mod aws;
 pub mod clock;
 mod environment;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod k6;
 #[cfg(feature = "local")]
 pub mod local;

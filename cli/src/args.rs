@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use lambdaload_adapters::image::{Architecture, Reference};
 use lambdaload_core::plan::{SummaryMode, Workers};
 use serde::Deserialize;
 
@@ -125,6 +126,12 @@ pub(crate) enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Makes the image of workers on Fargate, without Docker, and pushes it
+    Image {
+        /// What to do with it.
+        #[command(subcommand)]
+        which: ImageCommand,
+    },
     /// Checks whether tests can run here, or with --platform lambda in the account, and says what to do where they can't
     Doctor {
         /// The k6 to use [env: LAMBDALOAD_K6]
@@ -139,6 +146,46 @@ pub(crate) enum Command {
     /// Runs one worker; started by `run`
     #[command(hide = true)]
     Worker(WorkerArgs),
+}
+
+/// What to do with the image.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Makes it and writes it to a file, for `podman load` or `docker load`; prints its digest
+    Build {
+        /// Out of what.
+        #[command(flatten)]
+        from: ImageArgs,
+        /// The file: an archive of an OCI layout
+        #[arg(short, long, value_name = "FILE", default_value = "lambdaload-worker.tar")]
+        output: PathBuf,
+    },
+    /// Makes it and pushes it to the deployment's repository; prints where it is, by its digest
+    Push {
+        /// Out of what.
+        #[command(flatten)]
+        from: ImageArgs,
+        /// To another place; registries on this machine are spoken to without TLS [default: the stack's repository, with
+        /// this version as tag]
+        #[arg(long, value_name = "HOST/NAME:TAG")]
+        to: Option<Reference>,
+    },
+}
+
+/// Out of what the image is made. The same programs give the same image, with the same digest.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// Folder with k6 and worker, one folder for each kind of processors [default: target/worker-programs, where
+    /// `cargo xtask worker-programs` puts them]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) programs: Option<PathBuf>,
+    /// For these processors only: arm64 or x86_64 [default: all that the folder has]
+    #[arg(long, visible_alias = "arch", value_name = "NAME", value_parser = parse_architecture)]
+    pub(crate) architecture: Option<Architecture>,
+}
+
+fn parse_architecture(text: &str) -> Result<Architecture, String> {
+    Architecture::of(text).ok_or_else(|| format!("expected arm64 or x86_64, found {text}"))
 }
 
 /// A test and how to run it. `plan` takes the same as `run`, so that one word can be put in place of the other.

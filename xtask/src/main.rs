@@ -15,6 +15,7 @@ mod suite;
 mod template;
 mod unpack;
 mod wheel;
+mod worker;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -32,6 +33,9 @@ Usage: cargo xtask <COMMAND>
   k6 --extended    Build the k6 with an extension that tests need, and print its path
   k6-layer ARCH DIR
                    Lay out the Lambda layer with k6 for arm64 or x86_64 in DIR; `sam build` calls this
+  worker-programs [ARCH]
+                   Build the static worker for arm64 and x86_64, or for one of them, lay it out with k6 and print the
+                   folder, out of which `lambdaload image` makes the image of workers on Fargate
   servers          Provide the servers that stand for AWS in tests, and print a line per server to set its variable
   tools            Provide sam, cargo-lambda, cfn-lint and checkov, and print their folder
   demo             Build lambdaload and run the example test on 4 local workers
@@ -68,6 +72,8 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["k6", version] if !version.starts_with('-') => print_path(&k6::provide(version)?)?,
         ["k6", "--extended"] => print_path(&k6::provide_extended()?)?,
         ["k6-layer", architecture, out] => k6::lay_out_layer(architecture, Path::new(out))?,
+        ["worker-programs"] => print_path(&worker::lay_out(&worker::ARCHITECTURES)?)?,
+        ["worker-programs", architecture] => print_path(&worker::lay_out(&[*architecture])?)?,
         ["servers"] => {
             for (variable, path) in servers::provide()? {
                 writeln!(std::io::stdout(), "{variable}={}", path.display())?;

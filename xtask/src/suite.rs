@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::{k6, licences, process, servers, simulator, template};
+use crate::{k6, licences, process, servers, simulator, template, worker};
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,11 @@ fn deployment() -> Result<Vec<(&'static str, PathBuf)>> {
     let built = step("sam build", "cargo xtask sam-build", template::build)?;
     let simulator = || or_skip("nobody asks what roles may do", simulator::provide());
     let simulator = step("policy simulator", "cargo xtask simulator", simulator)?;
-    let mut provided = vec![("LAMBDALOAD_TOOLS", tools), ("LAMBDALOAD_SAM_BUILD", built)];
+    let architecture = template::architecture();
+    let again = format!("cargo xtask worker-programs {architecture}");
+    let programs = step("worker programs", &again, || worker::lay_out(&[architecture]))?;
+    let mut provided =
+        vec![("LAMBDALOAD_TOOLS", tools), ("LAMBDALOAD_SAM_BUILD", built), ("LAMBDALOAD_WORKER_PROGRAMS", programs)];
     provided.extend(simulator.map(|simulator| ("LAMBDALOAD_SIMULATOR", simulator)));
     Ok(provided)
 }

@@ -20,12 +20,17 @@ pub(crate) fn check() -> Result<()> {
 /// `sam deploy` takes.
 pub(crate) fn build() -> Result<PathBuf> {
     let folder = process::root().join(".aws-sam/build");
-    let architecture = if env::consts::ARCH == "aarch64" { "arm64" } else { "x86_64" };
+    let architecture = architecture();
     let mut sam = tool("sam")?;
     sam.args(["build", "--parameter-overrides", &format!("Architecture={architecture}")]);
     // sam reports on stdout.
     process::run(sam.stdout(std::io::stderr()))?;
     Ok(folder)
+}
+
+/// This machine's processors, as AWS calls them.
+pub(crate) fn architecture() -> &'static str {
+    if env::consts::ARCH == "aarch64" { "arm64" } else { "x86_64" }
 }
 
 /// The folder with the programs of sam, cargo-lambda, cfn-lint and checkov.
@@ -37,7 +42,7 @@ pub(crate) fn tools() -> Result<PathBuf> {
 }
 
 /// One of those tools, in the root of the workspace, with the others on its PATH.
-fn tool(name: &str) -> Result<Command> {
+pub(crate) fn tool(name: &str) -> Result<Command> {
     let folder = tools()?;
     let mut tool = process::clean(folder.join(name));
     tool.env("PATH", path_with(&folder)?);

@@ -6,6 +6,8 @@
 #[cfg(feature = "aws-operator")]
 mod account;
 mod config;
+#[cfg(feature = "image")]
+mod ecr;
 mod ecs;
 mod error;
 #[cfg(feature = "aws-operator")]
@@ -35,6 +37,8 @@ mod verdicts;
 #[cfg(feature = "aws-operator")]
 pub use account::{Account, Concurrency, Identity};
 pub use config::{Choice, Config, ConfigError};
+#[cfg(feature = "image")]
+pub use ecr::{Ecr, RepositoryError};
 pub use ecs::{EcsFleet, EcsTasks, stop_all_tasks};
 pub use error::{MissingPermission, Subject, missing_permission};
 #[cfg(feature = "aws-operator")]

@@ -5,6 +5,7 @@ mod completions;
 mod destroy;
 mod doctor;
 mod download;
+mod image;
 mod logs;
 mod look_on;
 mod plan;
@@ -48,6 +49,7 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
         Command::Logs { run, worker, follow } => logs::logs(&run, worker, follow, &open(place).await?, printer).await,
         Command::Schedule { what } => schedule::schedule(what, sources, &place?, printer).await,
         Command::Destroy { all, yes } => destroy::destroy(&place?, Extent { all, yes }, printer).await,
+        Command::Image { which } => image::image(which, place, printer).await,
         Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &place?, printer).await,
         Command::Completions { shell } => completions::completions(shell, printer),
         Command::Worker(args) => worker::worker(args, &sources.dir(&line.common), printer).await,

@@ -13,16 +13,21 @@ mod ministack;
 pub mod podman;
 mod process;
 mod recorder;
+mod registry;
 mod toxiproxy;
 mod versitygw;
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
 pub use dynamodb_local::DynamoDbLocal;
 pub use microburst::Microburst;
 pub use ministack::Ministack;
 pub use podman::Podman;
 pub use recorder::{Call, Fault, Permission, Recorder};
+pub use registry::Registry;
 pub use toxiproxy::{Proxy, Toxiproxy};
 pub use versitygw::Versitygw;
 
@@ -59,6 +64,11 @@ fn provided(variable: &str) -> PathBuf {
         Some(path) => path.into(),
         None => panic!("{variable} is not set: `cargo xtask servers` provides it, and `cargo xtask test` sets it"),
     }
+}
+
+/// Says what is left out, also of tests that pass: what is written by `eprintln!` is shown of those that fail only.
+fn say(skipped: &str) {
+    writeln!(io::stderr(), "{skipped}").expect("stderr");
 }
 
 /// One HTTP request to a server of our own, whose certificate is believed: the status and the body. An error only if there

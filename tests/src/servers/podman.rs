@@ -2,13 +2,12 @@
 
 use std::{
     fmt, fs,
-    io::{self, Write as _},
     os::unix::{net::UnixStream, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
-use super::process::keeper;
+use super::{process::keeper, say};
 use crate::cli::wait_for;
 
 /// What containers reach the loopback of this machine by, through [`NETWORK`].
@@ -62,9 +61,7 @@ impl Podman {
 
     /// Starts it. Without containers on this machine its tests are skipped aloud, in CI too.
     pub fn or_skip() -> Option<Self> {
-        // What is written by `eprintln!` is shown of tests that fail only.
-        let say = |skipped: &Skipped| writeln!(io::stderr(), "{skipped}").expect("stderr");
-        Self::start().inspect_err(say).ok()
+        Self::start().inspect_err(|skipped| say(&skipped.to_string())).ok()
     }
 
     fn serve() -> Result<Self, Skipped> {

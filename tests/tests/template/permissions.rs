@@ -541,7 +541,7 @@ fn an_operator_of_a_stack_with_fargate_has_a_second_policy() {
         both(action, stack.arn("Cluster"));
     }
     both("ecs:StopTask", format!("arn:aws:ecs:eu-central-1:123456789012:task/{STACK}/0123"));
-    for action in ["ecr:CreateRepository", "ecr:PutImage", "ecr:DeleteRepository"] {
+    for action in ["ecr:CreateRepository", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:DeleteRepository"] {
         both(action, stack.arn("WorkerRepository"));
     }
     for action in ["events:PutRule", "events:PutTargets"] {
@@ -551,6 +551,7 @@ fn an_operator_of_a_stack_with_fargate_has_a_second_policy() {
     both("logs:CreateLogGroup", stack.arn("TaskLogs").trim_end_matches(":*").to_owned());
     let pass = |service: &str| json!({ "iam:PassedToService": service });
     rows.extend([
+        ("ecr:GetAuthorizationToken", "*".to_owned(), json!({}), true),
         ("iam:PassRole", stack.arn("TaskRole"), pass("ecs-tasks.amazonaws.com"), true),
         ("iam:PassRole", stack.arn("TaskRole"), pass("ec2.amazonaws.com"), false),
         ("ecs:RunTask", "arn:aws:ecs:eu-central-1:123456789012:task-definition/x:1".to_owned(), json!({}), false),
