@@ -210,10 +210,9 @@ impl Stack {
                 other => panic!("the attribute {other} is not known"),
             },
             "Fn::Sub" => json!(self.substitute(&text(argument))),
-            "Fn::Join" => {
-                let parts = self.resolve(&argument[1]);
-                let parts: Vec<String> = parts.as_array().into_iter().flatten().map(text).collect();
-                json!(parts.join(&text(&argument[0])))
+            "Fn::Split" => {
+                let joined = text(&self.resolve(&argument[1]));
+                joined.split(text(&argument[0]).as_str()).collect()
             }
             "Fn::If" => {
                 let holds = self.holds(&self.template["Conditions"][text(&argument[0])]);
@@ -231,13 +230,7 @@ impl Stack {
             "AWS::Region" => json!(REGION),
             "AWS::AccountId" => json!(ACCOUNT),
             "AWS::Partition" => json!("aws"),
-            other => match self.parameters.get(other) {
-                Some(list) if self.template["Parameters"][other]["Type"] == "CommaDelimitedList" => {
-                    list.as_str().unwrap_or_default().split(',').collect()
-                }
-                Some(value) => value.clone(),
-                None => json!(self.physical(other)),
-            },
+            other => self.parameters.get(other).cloned().unwrap_or_else(|| json!(self.physical(other))),
         }
     }
 

@@ -145,7 +145,7 @@ mod tests {
           why   no identity-based policy allows the lambda:InvokeFunction action
           add this statement to its policy:
             {"Action":"lambda:InvokeFunction","Effect":"Allow","Resource":"arn:aws:lambda:eu-central-1:123456789012:function:lambdaload-launcher"}
-          infra/policies/ has the whole policies: ci-user.json for running tests, operator.json for deploying and destroying
+          infra/policies/ has the whole policies: ci-user.json for running tests, schedules.json beside it for schedules, operator.json for deploying and destroying
         "#);
     }
 

@@ -87,7 +87,7 @@ fn row(shown: &Shown, paint: Paint) -> Vec<String> {
 }
 
 /// `0 2 * * * Europe/Oslo`, `every 10m`
-fn when(test: &StoredTest) -> String {
+pub(crate) fn when(test: &StoredTest) -> String {
     match &test.timing {
         Timing::Rate(_) => test.timing.to_string(),
         Timing::Cron(_) | Timing::At(_) => format!("{} {}", test.timing, test.timezone),

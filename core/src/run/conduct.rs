@@ -99,7 +99,7 @@ pub async fn conduct(
     match aggregate_in_turn(&ports.for_run(&run), run.clone(), checkpoint, &mut relay, version).await? {
         End::Concluded(verdict) => {
             free_room(ports, deployment, &run).await?;
-            tell(ports, &run).await?;
+            Box::pin(tell(ports, &run)).await?;
             Ok(Conducted::Concluded(verdict))
         }
         End::Succeeded => Ok(Conducted::HandedOver),

@@ -69,7 +69,7 @@ impl Launcher<'_> {
             ));
         };
         match persist(&**clock, PATIENCE, || ledger.run(&due.run)).await {
-            Ok(run) => return self.go_on(run).await,
+            Ok(run) => return Box::pin(self.go_on(run)).await,
             Err(LedgerError::NoSuchRun(_)) => {}
             Err(error) => return Err(error.into()),
         }
@@ -88,7 +88,7 @@ impl Launcher<'_> {
             ..RunRecord::new(due.run.clone(), clock.now(), test.plan)
         };
         match self.recorded(&test.lambdaload_version, run).await? {
-            Ok(run) => self.go_on(run).await,
+            Ok(run) => Box::pin(self.go_on(run)).await,
             Err(reply) => {
                 if let LaunchReply::Refused { message } = &reply {
                     let why = format!("{message}; `lambdaload schedule update {}` stores it anew", due.schedule);

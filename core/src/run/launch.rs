@@ -144,7 +144,7 @@ pub async fn launch(
         LaunchRequest::Start { version, run, plan } => Box::pin(launcher.start(version, run, plan)).await,
         LaunchRequest::Resume { run } => {
             let run = persist(&*ports.clock, PATIENCE, || launcher.ports.ledger.run(run)).await?;
-            launcher.go_on(run).await
+            Box::pin(launcher.go_on(run)).await
         }
         LaunchRequest::Fire(request) => Box::pin(launcher.fire(request)).await,
     }
@@ -163,7 +163,7 @@ impl Launcher<'_> {
             Ok(run) if run.plan != *plan => {
                 Ok(refused(format!("there is another run {id}; every run needs an id of its own")))
             }
-            Ok(run) => self.go_on(run).await,
+            Ok(run) => Box::pin(self.go_on(run)).await,
             Err(refused) => Ok(refused),
         }
     }
@@ -368,7 +368,7 @@ pub(super) async fn end_unstarted(
     }
     conclude_unstarted(&ports.for_run(&run), run.clone(), &deployment.version).await?;
     free_room(ports, deployment, &run).await?;
-    tell(ports, &run).await?;
+    Box::pin(tell(ports, &run)).await?;
     Ok(true)
 }
 

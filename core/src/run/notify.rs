@@ -69,14 +69,14 @@ impl Message {
     }
 
     /// That there was no run.
-    fn of_nothing(test: &StoredTest, scheduled_for: Option<Timestamp>, why: &str) -> Self {
-        let name = &test.name;
+    fn of_nothing(stored: &StoredTest, scheduled_for: Option<Timestamp>, why: &str) -> Self {
+        let name = &stored.name;
         let moment =
             scheduled_for.map_or_else(|| "a start by a person".to_owned(), |at| format!("its firing of {}", utc(at)));
         let text = format!(
             "{name} did not run: {why}\n\nThis was {moment}, of version {}. There is no verdict.\n\
              `lambdaload schedule show {name}` shows the schedule\n",
-            test.version
+            stored.version
         );
         Self { subject: subject(&format!("lambdaload: {name} did not run")), text }
     }

@@ -93,16 +93,16 @@ impl Values {
         let mut text = String::new();
         let mut rest = self.iter().peekable();
         while let Some(first) = rest.next() {
-            let mut last = first;
-            while rest.next_if_eq(&(last + 1)).is_some() {
-                last += 1;
+            let mut end = first;
+            while rest.next_if_eq(&(end + 1)).is_some() {
+                end += 1;
             }
             let comma = if text.is_empty() { "" } else { "," };
-            let between = if last == first + 1 { "," } else { "-" };
+            let between = if end == first + 1 { "," } else { "-" };
             // Writing to a string cannot fail.
-            let _ = match last - first {
+            let _ = match end - first {
                 0 => write!(text, "{comma}{}", name(first)),
-                _ => write!(text, "{comma}{}{between}{}", name(first), name(last)),
+                _ => write!(text, "{comma}{}{between}{}", name(first), name(end)),
             };
         }
         text

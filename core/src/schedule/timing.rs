@@ -59,18 +59,17 @@ impl Rate {
         let refused = |problem| InvalidTime { text: text.to_owned(), problem };
         let inner = text.trim();
         let inner = inner.strip_prefix("rate(").and_then(|rest| rest.strip_suffix(')')).unwrap_or(inner);
-        let minutes = match inner.split_once(char::is_whitespace) {
-            Some((number, unit)) => number.parse().ok().and_then(|number| in_minutes(number, unit.trim())),
-            None => {
-                let is_whole = |duration: &Duration| duration.as_millis().is_multiple_of(60_000);
-                // k6 would take a bare number for milliseconds, which nobody means here.
-                let has_unit = inner.ends_with(|last: char| last.is_ascii_alphabetic());
-                match go_duration::parse(inner).filter(|_| has_unit) {
-                    Some(duration) if !is_whole(&duration) => {
-                        return Err(refused("expected whole minutes: EventBridge Scheduler knows no seconds"));
-                    }
-                    duration => duration.map(|duration| duration.as_secs() / 60),
+        let minutes = if let Some((number, unit)) = inner.split_once(char::is_whitespace) {
+            number.parse().ok().and_then(|number| in_minutes(number, unit.trim()))
+        } else {
+            let is_whole = |duration: &Duration| duration.as_millis().is_multiple_of(60_000);
+            // k6 would take a bare number for milliseconds, which nobody means here.
+            let has_unit = inner.ends_with(|last: char| last.is_ascii_alphabetic());
+            match go_duration::parse(inner).filter(|_| has_unit) {
+                Some(duration) if !is_whole(&duration) => {
+                    return Err(refused("expected whole minutes: EventBridge Scheduler knows no seconds"));
                 }
+                duration => duration.map(|duration| duration.as_secs() / 60),
             }
         };
         match minutes {

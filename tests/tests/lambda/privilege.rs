@@ -176,7 +176,8 @@ iam.create_user(UserName='ci')
 iam.put_user_policy(UserName='ci', PolicyName='ci', PolicyDocument='''{runs}''')
 iam.put_user_policy(UserName='ci', PolicyName='schedules', PolicyDocument='''{schedules}''')
 emulator = {{'Version': '2012-10-17', 'Statement': [{{'Effect': 'Allow',
-    'Action': ['scheduler:CreateSchedule', 'scheduler:UpdateSchedule'], 'Resource': 'arn:aws:scheduler:*:*:schedule/default/*'}}]}}
+    'Action': ['scheduler:' + action + 'Schedule' for action in ('Create', 'Get', 'Update', 'Delete')],
+    'Resource': 'arn:aws:scheduler:*:*:schedule/default/*'}}]}}
 iam.put_user_policy(UserName='ci', PolicyName='emulator', PolicyDocument=json.dumps(emulator))
 print(json.dumps(iam.create_access_key(UserName='ci')['AccessKey'], default=str))"
         ));

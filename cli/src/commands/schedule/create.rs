@@ -21,7 +21,7 @@ use crate::{
     signals::Signals,
     view::{
         plan::{Detail, render},
-        schedules::moment,
+        schedules::{moment, when},
     },
     wiring::Deployment,
 };
@@ -208,5 +208,5 @@ fn told(stored: &StoredTest, words: &str) -> String {
         (false, Some(next)) => format!("next {}", moment(next)),
         (false, None) => "it is over".to_owned(),
     };
-    format!("{}, version {}, {words}: {} {}, {next}", stored.name, stored.version, stored.timing, stored.timezone)
+    format!("{}, version {}, {words}: {}, {next}", stored.name, stored.version, when(stored))
 }

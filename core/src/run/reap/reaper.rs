@@ -98,13 +98,13 @@ pub async fn reap_event(
         ReaperEvent::Look { run } => reaper.look(run, None).await,
         ReaperEvent::Failed(FailedCall { called: Called::Worker(task), end }) => reaper.worker_failed(task, end).await,
         ReaperEvent::Failed(failed) => {
-            let reaped = match failed.called.run(reaper.ports.clock.now()) {
+            let found = match failed.called.run(reaper.ports.clock.now()) {
                 Some(run) => reaper.look(&run, Some(failed)).await?,
                 None => Reaped::Nothing,
             };
-            match (&failed.called, reaped) {
+            match (&failed.called, found) {
                 (Called::Schedule(request), Reaped::Nothing) => reaper.firing_failed(request, &failed.end).await,
-                (_, reaped) => Ok(reaped),
+                (_, found) => Ok(found),
             }
         }
         ReaperEvent::Stopped(task) => reaper.task_stopped(task).await,
@@ -123,7 +123,7 @@ impl Reaper<'_> {
         let Some(run) = self.run(id).await? else { return Ok(Reaped::Nothing) };
         if self.verdict_is_written(&run).await? {
             free_room(self.ports, self.deployment, &run).await?;
-            tell(self.ports, &run).await?;
+            Box::pin(tell(self.ports, &run)).await?;
             return Ok(Reaped::Concluded(run.id));
         }
         match run.state.phase {
@@ -237,7 +237,7 @@ impl Reaper<'_> {
             conclude(&WatchPorts { clock, store, ledger }, &run.id, &self.deployment.version).await?;
         }
         free_room(self.ports, self.deployment, &run).await?;
-        tell(self.ports, &run).await?;
+        Box::pin(tell(self.ports, &run)).await?;
         Ok(Reaped::Concluded(run.id))
     }
 
