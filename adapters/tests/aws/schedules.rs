@@ -43,9 +43,9 @@ fn parts(group: &str) -> ScheduleParts {
 #[ignore = "needs the servers of `cargo xtask servers`"]
 async fn a_schedule_is_what_its_stored_test_says() {
     let config = config(&ministack()).await;
-    let scheduler = aws_sdk_scheduler::Client::new(config.sdk());
+    let client = aws_sdk_scheduler::Client::new(config.sdk());
     let group = name("group");
-    scheduler.create_schedule_group().name(&group).send().await.unwrap();
+    client.create_schedule_group().name(&group).send().await.unwrap();
     let schedules = Schedules::new(&config, parts(&group));
     let test = sample_stored("nightly");
     assert_eq!(schedules.find(&test.name).await.unwrap(), None);
@@ -54,7 +54,7 @@ async fn a_schedule_is_what_its_stored_test_says() {
     schedules.put(&test).await.unwrap();
     let found = FoundSchedule { expression: "cron(0 2 * * ? *)".into(), timezone: "Europe/Oslo".into(), enabled: true };
     assert_eq!(schedules.find(&test.name).await.unwrap(), Some(found.clone()));
-    let made = scheduler.get_schedule().group_name(&group).name("nightly").send().await.unwrap();
+    let made = client.get_schedule().group_name(&group).name("nightly").send().await.unwrap();
     assert_eq!(made.flexible_time_window().unwrap().mode(), &FlexibleTimeWindowMode::Off);
     assert_eq!(made.action_after_completion(), Some(&ActionAfterCompletion::None));
     let target = made.target().unwrap();
@@ -74,7 +74,7 @@ async fn a_schedule_is_what_its_stored_test_says() {
     assert_eq!(schedules.find(&test.name).await.unwrap(), Some(expected));
     let once = Timing::At(At::parse("2030-01-01T02:00").unwrap());
     schedules.put(&StoredTest { timing: once, ..sample_stored("once") }).await.unwrap();
-    let once = scheduler.get_schedule().group_name(&group).name("once").send().await.unwrap();
+    let once = client.get_schedule().group_name(&group).name("once").send().await.unwrap();
     assert_eq!(once.schedule_expression(), Some("at(2030-01-01T02:00:00)"));
     assert_eq!(once.action_after_completion(), Some(&ActionAfterCompletion::Delete));
     let all = schedules.list().await.unwrap();

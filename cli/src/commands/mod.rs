@@ -47,10 +47,10 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
         Command::Stop { run, now } => stop::stop(&run, now, &open(place).await?, printer).await,
         Command::Scale { run, vus } => scale::scale(&run, vus, &open(place).await?, printer).await,
         Command::Logs { run, worker, follow } => logs::logs(&run, worker, follow, &open(place).await?, printer).await,
-        Command::Schedule { what } => schedule::schedule(what, sources, &place?, printer).await,
+        Command::Schedule { what } => Box::pin(schedule::schedule(what, sources, &place?, printer)).await,
         Command::Destroy { all, yes } => destroy::destroy(&place?, Extent { all, yes }, printer).await,
         Command::Image { which } => image::image(which, place, printer).await,
-        Command::Doctor { k6 } => doctor::doctor(sources.k6(k6).as_deref(), &place?, printer).await,
+        Command::Doctor { k6 } => Box::pin(doctor::doctor(sources.k6(k6).as_deref(), &place?, printer)).await,
         Command::Completions { shell } => completions::completions(shell, printer),
         Command::Worker(args) => worker::worker(args, &sources.dir(&line.common), printer).await,
     }

@@ -78,7 +78,7 @@ impl Notifier for MemoryTopic {
 }
 
 #[cfg(test)]
-mod tests {
+mod kept {
     use super::*;
     use crate::testing::{clock::run_virtual, contract::stored_tests_contract};
 

@@ -43,7 +43,7 @@ pub(super) async fn list(book: &Book, form: Form, printer: &Printer) -> Result<i
             printer.talk("`lambdaload schedule create nightly checkout.js --cron '0 2 * * *'` makes one");
         }
         Form::Human => {
-            printer.result(&schedules::table(&shown, printer.result_paint, printer.result_terminal_width()))?
+            printer.result(&schedules::table(&shown, printer.result_paint, printer.result_terminal_width()))?;
         }
     }
     Ok(exit::OK)
