@@ -21,7 +21,8 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use futures::{StreamExt as _, stream};
 use lambdaload_core::{
     deployment::{TASK_CONTAINER, variable},
-    plan::{FargateStack, Plan},
+    ids::Attempt,
+    plan::FargateStack,
     ports::{CallError, Fleet, FleetLoss, ObjectStore, WorkerTask},
     records::RunRecord,
     run::{
@@ -86,15 +87,7 @@ impl EcsTasks {
 
     /// The fleet of one run.
     pub fn fleet(&self, run: &RunRecord, stack: &FargateStack) -> EcsFleet {
-        let (plan, stack) = (run.plan.clone(), stack.clone());
-        EcsFleet {
-            ecs: self.clone(),
-            run: run.id.to_string(),
-            record: run.clone(),
-            plan,
-            stack,
-            known: Mutex::default(),
-        }
+        EcsFleet { ecs: self.clone(), run: run.clone(), stack: stack.clone(), known: Mutex::default() }
     }
 }
 
@@ -122,9 +115,7 @@ pub async fn stop_all_tasks(config: &Config, cluster: &str) -> Result<usize, Cal
 /// answer as before.
 pub struct EcsFleet {
     ecs: EcsTasks,
-    run: String,
-    record: RunRecord,
-    plan: Plan,
+    run: RunRecord,
     stack: FargateStack,
     known: Mutex<Known>,
 }
@@ -183,7 +174,7 @@ impl EcsFleet {
         let (mut names, mut round, mut tries) = (Vec::new(), 1, 0);
         loop {
             let missing = batch.count.saturating_sub(u32::try_from(names.len()).unwrap_or(u32::MAX));
-            let token = format!("{}-{}-{round}", self.run, batch.first.number());
+            let token = format!("{}-{}-{round}", batch.run, batch.first.number());
             let (why, may_pass) = match self.run_task(batch, missing, token).await {
                 Ok(output) => {
                     names.extend(output.tasks().iter().filter_map(|task| task.task_arn().map(str::to_owned)));
@@ -236,11 +227,11 @@ impl EcsFleet {
             .task_definition(&self.ecs.definition)
             .count(i32::try_from(count.min(LARGEST)).unwrap_or(1))
             .client_token(token)
-            .started_by(&self.run)
+            .started_by(batch.run.as_str())
             .network_configuration(self.network().map_err(SdkError::construction_failure)?)
             .overrides(overrides)
             .tags(tag("Application", "lambdaload"))
-            .tags(tag("Run", &self.run));
+            .tags(tag("Run", batch.run.as_str()));
         let request = if self.stack.spot {
             let spot = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE_SPOT").weight(1).build();
             request.capacity_provider_strategy(spot.map_err(SdkError::construction_failure)?)
@@ -266,14 +257,13 @@ impl EcsFleet {
     /// All tasks that were started, by their ARNs.
     async fn tasks(&self) -> BTreeMap<String, WorkerTask> {
         let known = self.lock().tasks.clone();
-        if known.len() >= self.plan.workers as usize {
+        if known.len() >= self.run.plan.workers as usize {
             return known;
         }
-        let all = self.plan.worker_indices().chain([self.plan.substitute()]);
-        let all: Vec<WorkerTask> = all
-            .map(|index| WorkerTask { run: self.record.id.clone(), index, attempt: lambdaload_core::ids::Attempt(1) })
-            .collect();
-        let rosters = stream::iter(batches(&self.plan, &all))
+        let all = self.run.plan.worker_indices().chain([self.run.plan.substitute()]);
+        let all: Vec<WorkerTask> =
+            all.map(|index| WorkerTask { run: self.run.id.clone(), index, attempt: Attempt(1) }).collect();
+        let rosters = stream::iter(batches(&self.run.plan, &all))
             .map(async |batch| (batch.read(&*self.ecs.store).await, batch))
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
@@ -351,7 +341,7 @@ impl Fleet for EcsFleet {
     async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss> {
         let began_at = Instant::now();
         let mut before = 0;
-        let turns: Vec<(Duration, Batch)> = batches(&self.plan, tasks)
+        let turns: Vec<(Duration, Batch)> = batches(&self.run.plan, tasks)
             .into_iter()
             .map(|batch| {
                 let turn = starts_after(before, batch.count);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lambdaload_tests::{
-    account::{Account, program},
+    account::{Account, Differences, program},
     cli::{Folder, Running, signal},
     fixture, k6_binary,
     target::Target,
@@ -35,6 +35,8 @@ struct Containers<'a> {
     metadata: String,
     names: Arc<Mutex<Vec<String>>>,
     started: BTreeMap<String, Option<Child>>,
+    /// The run of all tasks.
+    run: String,
 }
 
 /// Answers as ECS's metadata service does: `/v4/N/task` is the task in place N.
@@ -62,7 +64,7 @@ fn metadata(names: Arc<Mutex<Vec<String>>>) -> String {
 impl<'a> Containers<'a> {
     fn new(account: &'a Account) -> Self {
         let names = Arc::new(Mutex::new(Vec::new()));
-        Self { account, metadata: metadata(names.clone()), names, started: BTreeMap::new() }
+        Self { account, metadata: metadata(names.clone()), names, started: BTreeMap::new(), run: String::new() }
     }
 
     /// Starts what was accepted since the last look.
@@ -86,6 +88,8 @@ impl<'a> Containers<'a> {
                 names.len() - 1
             };
             let variables: BTreeMap<String, String> = serde_json::from_value(task[1].clone()).expect("variables");
+            let order: Value = serde_json::from_str(&variables["LAMBDALOAD_TASK"]).expect("an order");
+            order["run"].as_str().expect("a run").clone_into(&mut self.run);
             if fate(place) == Fate::NeverStarts {
                 self.tell_the_reaper(
                     &name,
@@ -175,7 +179,8 @@ fn verdict(said: &lambdaload_tests::cli::Said, account: &Account) -> Value {
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn twelve_tasks_give_the_verdict_of_the_local_fleet() {
-    let (folder, target, account) = (Folder::new(), Target::start(), Account::shared());
+    let (folder, target, account) = (Folder::new(), Target::start(), Account::deploy(&Differences::default()));
+    let account = &account;
     let script = fixture("deterministic.js").display().to_string();
     let url = format!("TARGET={}", target.url());
     let arguments = [script.as_str(), "--workers", "12", "-e", &url, "-e", "VUS=12"];
@@ -200,14 +205,13 @@ fn twelve_tasks_give_the_verdict_of_the_local_fleet() {
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_task_that_never_starts_one_that_is_killed_and_one_that_is_told_to_end_are_named() {
-    let (folder, account) = (Folder::new(), Account::shared());
+    let (folder, account) = (Folder::new(), Account::deploy(&Differences::default()));
+    let account = &account;
     let script = fixture("steady.js").display().to_string();
     let running = run(account, &folder, &[&script, "--workers", "4", "--min-workers", "1", "-e", "DURATION=40s"]);
     let mut containers = Containers::new(account);
     start_all(&mut containers, 4, |place| if place == 0 { Fate::NeverStarts } else { Fate::Runs });
-    let id = account.run(&folder, &["runs", "latest", "--output", "json"]);
-    let id: Value = serde_json::from_str(&id.stdout).unwrap_or_else(|error| panic!("{error}: {id:#?}"));
-    let run_id = id["run"].as_str().or_else(|| id["id"].as_str()).unwrap_or_else(|| panic!("{id:#}")).to_owned();
+    let run_id = containers.run.clone();
     let deadline = Instant::now() + DEADLINE;
     loop {
         let phases = account.ask(&format!(
