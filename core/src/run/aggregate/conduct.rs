@@ -59,7 +59,9 @@ impl Conductor<'_> {
             }
             if over {
                 let is_heard = |index| self.workers.contains_key(&index);
-                if !self.lost.is_empty() || !self.run.plan.worker_indices().all(is_heard) {
+                let is_on_its_way =
+                    self.run.plan.platform.fargate().is_some() && !self.run.plan.worker_indices().all(is_heard);
+                if !self.lost.is_empty() || is_on_its_way {
                     // Whatever they may still be doing, or about to begin.
                     within(&*self.ports.clock, ANSWER, self.ports.fleet.kill_all()).await;
                 }
