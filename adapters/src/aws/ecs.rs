@@ -10,10 +10,13 @@ use async_trait::async_trait;
 use aws_sdk_ecs::{
     Client,
     error::ProvideErrorMetadata as _,
-    operation::run_task::{RunTaskError, RunTaskOutput},
+    operation::{
+        list_tasks::ListTasksError,
+        run_task::{RunTaskError, RunTaskOutput},
+    },
     types::{
-        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, ContainerOverride, KeyValuePair, LaunchType,
-        NetworkConfiguration, Tag, Task, TaskOverride, TaskStopCode,
+        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, Container, ContainerOverride, KeyValuePair,
+        LaunchType, NetworkConfiguration, Tag, Task, TaskOverride, TaskStopCode,
     },
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
@@ -101,7 +104,7 @@ pub async fn stop_all_tasks(config: &Config, cluster: &str) -> Result<usize, Cal
     while let Some(task) = pages.next().await {
         let task = match task {
             Ok(task) => task,
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_cluster_not_found_exception()) => break,
+            Err(error) if error.as_service_error().is_some_and(ListTasksError::is_cluster_not_found_exception) => break,
             Err(error) => return Err(call_error("listing the tasks", &subject, "ecs:ListTasks", &error)),
         };
         let stop = client.stop_task().cluster(cluster).task(task).reason("lambdaload: the stack is deleted").send();
@@ -140,12 +143,11 @@ impl EcsFleet {
     /// Starts a batch, unless it was started before; those of which there is no task.
     async fn start(&self, batch: Batch) -> Vec<FleetLoss> {
         let store = &*self.ecs.store;
-        let (roster, why) = match batch.read(store).await {
-            Ok(roster) => (Ok(roster), String::new()),
-            Err(_) => {
-                let (names, why) = self.run_tasks(&batch).await;
-                (self.enrol(&batch, Roster { names }).await, why)
-            }
+        let (roster, why) = if let Ok(roster) = batch.read(store).await {
+            (Ok(roster), String::new())
+        } else {
+            let (names, why) = self.run_tasks(&batch).await;
+            (self.enrol(&batch, Roster { names }).await, why)
         };
         let (started, message) = match roster {
             Ok(roster) => (roster.names.len(), format!("its task was not started: {}", said_or(&why))),
@@ -304,7 +306,7 @@ fn end_of(task: &Task) -> Option<TaskEnd> {
     StopReason {
         code: task.stop_code().map(TaskStopCode::as_str).unwrap_or_default(),
         reason: task.stopped_reason().unwrap_or_default(),
-        exit: container.and_then(|container| container.exit_code()),
+        exit: container.and_then(Container::exit_code),
         container: container.and_then(|container| container.reason()).unwrap_or_default(),
     }
     .explain()
