@@ -17,6 +17,9 @@ pub const TASK_CONTAINER: &str = "worker";
 /// Where the image of tasks has k6.
 pub const TASK_K6_PATH: &str = "/k6";
 
+/// The user and group as whom tasks run.
+pub const TASK_USER: u32 = 10_001;
+
 /// How long ECS waits between telling a task to end and killing it: the longest that it can.
 pub const STOP_TIMEOUT: Duration = Duration::from_mins(2);
 

@@ -10,10 +10,13 @@ use async_trait::async_trait;
 use aws_sdk_ecs::{
     Client,
     error::ProvideErrorMetadata as _,
-    operation::run_task::{RunTaskError, RunTaskOutput},
+    operation::{
+        list_tasks::ListTasksError,
+        run_task::{RunTaskError, RunTaskOutput},
+    },
     types::{
-        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, ContainerOverride, KeyValuePair, LaunchType,
-        NetworkConfiguration, Tag, Task, TaskOverride, TaskStopCode,
+        AssignPublicIp, AwsVpcConfiguration, CapacityProviderStrategyItem, Container, ContainerOverride, KeyValuePair,
+        LaunchType, NetworkConfiguration, Tag, Task, TaskOverride, TaskStopCode,
     },
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
@@ -21,7 +24,8 @@ use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use futures::{StreamExt as _, stream};
 use lambdaload_core::{
     deployment::{TASK_CONTAINER, variable},
-    plan::{FargateStack, Plan},
+    ids::Attempt,
+    plan::FargateStack,
     ports::{CallError, Fleet, FleetLoss, ObjectStore, WorkerTask},
     records::RunRecord,
     run::{
@@ -86,15 +90,7 @@ impl EcsTasks {
 
     /// The fleet of one run.
     pub fn fleet(&self, run: &RunRecord, stack: &FargateStack) -> EcsFleet {
-        let (plan, stack) = (run.plan.clone(), stack.clone());
-        EcsFleet {
-            ecs: self.clone(),
-            run: run.id.to_string(),
-            record: run.clone(),
-            plan,
-            stack,
-            known: Mutex::default(),
-        }
+        EcsFleet { ecs: self.clone(), run: run.clone(), stack: stack.clone(), known: Mutex::default() }
     }
 }
 
@@ -108,7 +104,7 @@ pub async fn stop_all_tasks(config: &Config, cluster: &str) -> Result<usize, Cal
     while let Some(task) = pages.next().await {
         let task = match task {
             Ok(task) => task,
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_cluster_not_found_exception()) => break,
+            Err(error) if error.as_service_error().is_some_and(ListTasksError::is_cluster_not_found_exception) => break,
             Err(error) => return Err(call_error("listing the tasks", &subject, "ecs:ListTasks", &error)),
         };
         let stop = client.stop_task().cluster(cluster).task(task).reason("lambdaload: the stack is deleted").send();
@@ -122,9 +118,7 @@ pub async fn stop_all_tasks(config: &Config, cluster: &str) -> Result<usize, Cal
 /// answer as before.
 pub struct EcsFleet {
     ecs: EcsTasks,
-    run: String,
-    record: RunRecord,
-    plan: Plan,
+    run: RunRecord,
     stack: FargateStack,
     known: Mutex<Known>,
 }
@@ -149,12 +143,11 @@ impl EcsFleet {
     /// Starts a batch, unless it was started before; those of which there is no task.
     async fn start(&self, batch: Batch) -> Vec<FleetLoss> {
         let store = &*self.ecs.store;
-        let (roster, why) = match batch.read(store).await {
-            Ok(roster) => (Ok(roster), String::new()),
-            Err(_) => {
-                let (names, why) = self.run_tasks(&batch).await;
-                (self.enrol(&batch, Roster { names }).await, why)
-            }
+        let (roster, why) = if let Ok(roster) = batch.read(store).await {
+            (Ok(roster), String::new())
+        } else {
+            let (names, why) = self.run_tasks(&batch).await;
+            (self.enrol(&batch, Roster { names }).await, why)
         };
         let (started, message) = match roster {
             Ok(roster) => (roster.names.len(), format!("its task was not started: {}", said_or(&why))),
@@ -183,7 +176,7 @@ impl EcsFleet {
         let (mut names, mut round, mut tries) = (Vec::new(), 1, 0);
         loop {
             let missing = batch.count.saturating_sub(u32::try_from(names.len()).unwrap_or(u32::MAX));
-            let token = format!("{}-{}-{round}", self.run, batch.first.number());
+            let token = format!("{}-{}-{round}", batch.run, batch.first.number());
             let (why, may_pass) = match self.run_task(batch, missing, token).await {
                 Ok(output) => {
                     names.extend(output.tasks().iter().filter_map(|task| task.task_arn().map(str::to_owned)));
@@ -236,11 +229,11 @@ impl EcsFleet {
             .task_definition(&self.ecs.definition)
             .count(i32::try_from(count.min(LARGEST)).unwrap_or(1))
             .client_token(token)
-            .started_by(&self.run)
+            .started_by(batch.run.as_str())
             .network_configuration(self.network().map_err(SdkError::construction_failure)?)
             .overrides(overrides)
             .tags(tag("Application", "lambdaload"))
-            .tags(tag("Run", &self.run));
+            .tags(tag("Run", batch.run.as_str()));
         let request = if self.stack.spot {
             let spot = CapacityProviderStrategyItem::builder().capacity_provider("FARGATE_SPOT").weight(1).build();
             request.capacity_provider_strategy(spot.map_err(SdkError::construction_failure)?)
@@ -266,14 +259,13 @@ impl EcsFleet {
     /// All tasks that were started, by their ARNs.
     async fn tasks(&self) -> BTreeMap<String, WorkerTask> {
         let known = self.lock().tasks.clone();
-        if known.len() >= self.plan.workers as usize {
+        if known.len() >= self.run.plan.workers as usize {
             return known;
         }
-        let all = self.plan.worker_indices().chain([self.plan.substitute()]);
-        let all: Vec<WorkerTask> = all
-            .map(|index| WorkerTask { run: self.record.id.clone(), index, attempt: lambdaload_core::ids::Attempt(1) })
-            .collect();
-        let rosters = stream::iter(batches(&self.plan, &all))
+        let all = self.run.plan.worker_indices().chain([self.run.plan.substitute()]);
+        let all: Vec<WorkerTask> =
+            all.map(|index| WorkerTask { run: self.run.id.clone(), index, attempt: Attempt(1) }).collect();
+        let rosters = stream::iter(batches(&self.run.plan, &all))
             .map(async |batch| (batch.read(&*self.ecs.store).await, batch))
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>()
@@ -314,7 +306,7 @@ fn end_of(task: &Task) -> Option<TaskEnd> {
     StopReason {
         code: task.stop_code().map(TaskStopCode::as_str).unwrap_or_default(),
         reason: task.stopped_reason().unwrap_or_default(),
-        exit: container.and_then(|container| container.exit_code()),
+        exit: container.and_then(Container::exit_code),
         container: container.and_then(|container| container.reason()).unwrap_or_default(),
     }
     .explain()
@@ -351,7 +343,7 @@ impl Fleet for EcsFleet {
     async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss> {
         let began_at = Instant::now();
         let mut before = 0;
-        let turns: Vec<(Duration, Batch)> = batches(&self.plan, tasks)
+        let turns: Vec<(Duration, Batch)> = batches(&self.run.plan, tasks)
             .into_iter()
             .map(|batch| {
                 let turn = starts_after(before, batch.count);

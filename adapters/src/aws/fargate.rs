@@ -36,7 +36,7 @@ struct Quota {
     value: f64,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Refusal {
     #[serde(rename = "__type", default)]
     kind: String,
@@ -82,13 +82,7 @@ impl Account {
         };
         let (status, answer) = ask(&self.config, question).await.map_err(failed)?;
         if status != 200 {
-            let refusal = serde_json::from_str(&answer).unwrap_or(Refusal { kind: String::new(), message: answer });
-            let Refusal { kind, message } = refusal;
-            let kind = kind.rsplit('#').next().unwrap_or_default().to_owned();
-            return Err(failed(
-                format!("Service Quotas says {kind}: {message} ({status}); it takes servicequotas:GetServiceQuota")
-                    .into(),
-            ));
+            return Err(failed(refused(status, &answer).into()));
         }
         let QuotaAnswer { quota } = serde_json::from_str(&answer).map_err(|error| failed(error.into()))?;
         Ok(TaskQuota { limit: quota.value, in_use: self.task_vcpus(spot).await? })
@@ -126,6 +120,17 @@ impl Account {
     }
 }
 
+/// Service Quotas' refusal, and what to do about one for want of a permission.
+fn refused(status: u16, answer: &str) -> String {
+    let Refusal { kind, message } = serde_json::from_str(answer).unwrap_or_default();
+    let kind = kind.rsplit('#').next().unwrap_or_default();
+    let said = [kind, &message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
+    // Whatever answers here may be no AWS.
+    let said = if said.is_empty() { answer.trim().chars().take(200).collect() } else { said };
+    let remedy = if kind.contains("AccessDenied") { "; it takes servicequotas:GetServiceQuota" } else { "" };
+    format!("Service Quotas answers with {status}: {said}{remedy}")
+}
+
 /// The subnets that EC2 lists, each once.
 fn subnets(answer: &str) -> Vec<String> {
     let mut found: Vec<String> = text_of(answer, "subnetId").map(str::to_owned).collect();
@@ -149,6 +154,15 @@ fn text_of<'a>(xml: &'a str, element: &str) -> impl Iterator<Item = &'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_are_told() {
+        assert_eq!(
+            refused(400, r#"{"__type":"com.amazonaws.x#AccessDeniedException","Message":"no"}"#),
+            "Service Quotas answers with 400: AccessDeniedException: no; it takes servicequotas:GetServiceQuota"
+        );
+        assert_eq!(refused(502, "<html>bad gateway"), "Service Quotas answers with 502: <html>bad gateway");
+    }
 
     #[test]
     fn subnets_are_read_from_ec2_s_answer() {

@@ -1,5 +1,7 @@
 //! The plan as people read it, and as programs do.
 
+use std::time::Duration;
+
 use lambdaload_core::{
     ids::WorkerIndex,
     plan::{Plan, PlannedScenario, Platform, Work, plural, words},
@@ -157,7 +159,7 @@ fn workers(plan: &Plan) -> Vec<String> {
     let name = if plan.platform.fargate().is_some() { "fargate" } else { "lambda" };
     let place = plan.platform_reason.as_ref().map(|reason| format!("why {name}: {reason}"));
     let reason = plan.workers_reason.as_ref().map(|reason| format!("why {}: {reason}", plan.workers));
-    let (in_time, needed) = (words(plan.deadlines.ready), plan.min_workers);
+    let (in_time, needed) = (words(plan.deadlines.begun_and_ready()), plan.min_workers);
     let accepts = (needed < plan.workers)
         .then(|| format!("after {in_time} the run starts with {needed} or more; losing others later is accepted, too"));
     std::iter::once(line).chain(place).chain(reason).chain(accepts).collect()
@@ -218,8 +220,13 @@ fn deadlines(plan: &Plan) -> String {
         none if none.is_zero() => String::new(),
         queue => format!("room {}, ", words(queue)),
     };
+    // Where workers begin at once it is not worth a word.
+    let launch = match deadlines.launch {
+        short if short < Duration::from_mins(1) => String::new(),
+        launch => format!("launch {}, ", words(launch)),
+    };
     format!(
-        "{queue}ready {}, setup {}, run {}, teardown {}, stop {}",
+        "{queue}{launch}ready {}, setup {}, run {}, teardown {}, stop {}",
         words(deadlines.ready),
         words(deadlines.setup),
         words(deadlines.run),

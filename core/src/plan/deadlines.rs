@@ -94,6 +94,11 @@ impl Deadlines {
         }
     }
 
+    /// From the call of a worker until it is ready, wherever it is.
+    pub fn begun_and_ready(&self) -> Duration {
+        self.launch.saturating_add(self.ready)
+    }
+
     /// How long before its time ends a worker must begin to leave: k6 is asked to stop, killed if it does not, and what
     /// is left is uploaded.
     pub fn leaving(&self) -> Duration {
@@ -178,7 +183,7 @@ impl Plan {
     /// time for which it may wait for room comes before.
     pub fn latest_end(&self) -> Duration {
         let Deadlines { launch, ready, setup, run, teardown, stop, lost, .. } = self.deadlines;
-        let teardown_by_a_substitute = sum(&[ready, teardown]);
+        let teardown_by_a_substitute = sum(&[launch, ready, teardown]);
         let told_to_stop = sum(&[stop * 3, lost]);
         sum(&[
             launch,

@@ -7,7 +7,7 @@ use crate::{
     lifecycle::Phase,
     plan::Plan,
     ports::{CallError, LedgerError, SlotBook, Timestamp},
-    records::{RunRecord, WorkerPhase},
+    records::{RunRecord, WorkerPhase, WorkerRecord},
     run::{
         AccountPorts, CONFLICTS, Deployment,
         appointments::{self, appoint},
@@ -57,7 +57,7 @@ pub(super) async fn free_room(ports: &AccountPorts, deployment: &Deployment, run
     let clock = &*ports.clock;
     let workers = persist(clock, PATIENCE, || ports.ledger.workers(&run.id)).await?;
     let open = workers.iter().filter(|worker| worker.phase < WorkerPhase::Closed).count();
-    let open = u32::try_from(open).unwrap_or(u32::MAX).saturating_add(unheard(run, workers.len()));
+    let open = u32::try_from(open).unwrap_or(u32::MAX).saturating_add(unheard(run, &workers));
     let gone_by = gone_by(&run.plan, clock.now());
     let (book, capacity) = (ports.slots_of(&run.plan), deployment.capacity_for(&run.plan));
     let settle = || update_slots(&**book, |slots| slots.settle(&run.id, open, gone_by, capacity, clock.now()));
@@ -70,8 +70,9 @@ pub(super) async fn free_room(ports: &AccountPorts, deployment: &Deployment, run
 
 /// Workers that were launched and have not begun. An invocation that has not is none any more after a minute; a task may
 /// still be on its way.
-fn unheard(run: &RunRecord, heard: usize) -> u32 {
+fn unheard(run: &RunRecord, heard: &[WorkerRecord]) -> u32 {
     let was_launched = run.aggregator_beat > 0 && run.plan.platform.fargate().is_some();
+    let heard = heard.iter().filter(|worker| worker.index != run.plan.substitute()).count();
     let heard = u32::try_from(heard).unwrap_or(u32::MAX);
     if was_launched { run.plan.workers.saturating_sub(heard) } else { 0 }
 }

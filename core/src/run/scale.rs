@@ -128,7 +128,8 @@ fn has_followed(worker: &WorkerRecord, wish: Scale) -> bool {
 async fn followed(ports: &WatchPorts, mut run: RunRecord, wish: Scale) -> Result<RunRecord, ScaleError> {
     let clock = &*ports.clock;
     let deadlines = run.plan.deadlines;
-    let get_ready = if run.state.phase < Phase::Running { deadlines.ready + deadlines.setup } else { Duration::ZERO };
+    let get_ready =
+        if run.state.phase < Phase::Running { deadlines.begun_and_ready() + deadlines.setup } else { Duration::ZERO };
     let (begun, patience) = (clock.monotonic(), get_ready + FOLLOW);
     let late_of = |worker: &WorkerRecord| match &worker.scaled {
         _ if worker.phase >= WorkerPhase::Ended || worker.failure.is_some() => None,

@@ -93,7 +93,7 @@ fn a_worker_that_does_not_come_is_named() {
         (Habit::Throttled, ReasonCode::WorkerNotLaunched, "worker 2: Lambda did not start it in time", 90),
         (Habit::Fails, ReasonCode::WorkerNotLaunched, "worker 2: rate exceeded", 30),
         (Habit::Dies(Duration::ZERO), ReasonCode::WorkerNotLaunched, "", 30),
-        (Habit::Lost, ReasonCode::DeadlinePassed, "not ready after 125 s: worker 2", 150),
+        (Habit::Lost, ReasonCode::DeadlinePassed, "not ready after 130 s: worker 2", 150),
         (
             Habit::DiesSilently(Duration::ZERO),
             ReasonCode::WorkerLost,

@@ -206,7 +206,7 @@ fn deadlines_are_not_prolonged_by_successions() {
             let verdict = verdict_of(account, &test).await;
             let abort = verdict.abort.clone().expect("stopped");
             assert_eq!((verdict.outcome, abort.cause), (Outcome::Invalid, AbortCause::Deadline), "{}", told(&verdict));
-            assert!(told(&verdict).contains("not ready after 125 s: worker 2"), "{}", told(&verdict));
+            assert!(told(&verdict).contains("not ready after 130 s: worker 2"), "{}", told(&verdict));
             let now = account.time().elapsed();
             account.all_over().await;
             now

@@ -12,7 +12,7 @@ use std::{
 };
 
 use lambdaload_tests::{
-    account::{Account, program},
+    account::{Account, Differences, program},
     cli::{Folder, Running, signal},
     fixture, k6_binary,
     target::Target,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 /// Longer than a run takes here.
 const DEADLINE: Duration = Duration::from_mins(5);
 
-/// What becomes of a task, by the place in which it was accepted.
+/// What becomes of a task, by the index of its worker.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Runs,
@@ -35,6 +35,10 @@ struct Containers<'a> {
     metadata: String,
     names: Arc<Mutex<Vec<String>>>,
     started: BTreeMap<String, Option<Child>>,
+    /// The names of workers, by their indices.
+    workers: BTreeMap<usize, String>,
+    /// The run of all tasks.
+    run: String,
 }
 
 /// Answers as ECS's metadata service does: `/v4/N/task` is the task in place N.
@@ -62,20 +66,35 @@ fn metadata(names: Arc<Mutex<Vec<String>>>) -> String {
 impl<'a> Containers<'a> {
     fn new(account: &'a Account) -> Self {
         let names = Arc::new(Mutex::new(Vec::new()));
-        Self { account, metadata: metadata(names.clone()), names, started: BTreeMap::new() }
+        Self {
+            account,
+            metadata: metadata(names.clone()),
+            names,
+            started: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            run: String::new(),
+        }
     }
 
     /// Starts what was accepted since the last look.
     fn look(&mut self, fate: impl Fn(usize) -> Fate) {
         let accepted = self.account.ask(
-            "ecs = client('ecs')\n\
+            "ecs, s3 = client('ecs'), client('s3')\n\
              arns = ecs.list_tasks(cluster='lambdaload')['taskArns']\n\
              tasks = ecs.describe_tasks(cluster='lambdaload', tasks=arns)['tasks'] if arns else []\n\
              image = ecs.describe_task_definition(taskDefinition='lambdaload-worker')['taskDefinition']['containerDefinitions'][0]\n\
              pairs = lambda of: {pair['name']: pair['value'] for pair in of.get('environment', [])}\n\
-             print(json.dumps([[task['taskArn'], {**pairs(image), **pairs(task['overrides']['containerOverrides'][0])}] for task in tasks]))",
+             def told(task):\n\
+            \x20 env = {**pairs(image), **pairs(task['overrides']['containerOverrides'][0])}\n\
+            \x20 order = json.loads(env['LAMBDALOAD_TASK'])\n\
+            \x20 key = f\"runs/{order['run']}/rosters/{order['first'] + 1}.json\"\n\
+            \x20 try: roster = json.load(s3.get_object(Bucket=env['LAMBDALOAD_BUCKET'], Key=key)['Body'])\n\
+            \x20 except s3.exceptions.NoSuchKey: return None\n\
+            \x20 return [task['taskArn'], env, order['first'] + roster['names'].index(task['taskArn'])]\n\
+             print(json.dumps([told(task) for task in tasks]))",
         );
-        for task in accepted.as_array().expect("tasks") {
+        // Of those without a roster nobody knows yet who they are.
+        for task in accepted.as_array().expect("tasks").iter().filter(|task| task.is_array()) {
             let name = task[0].as_str().expect("an ARN").to_owned();
             if self.started.contains_key(&name) {
                 continue;
@@ -86,7 +105,11 @@ impl<'a> Containers<'a> {
                 names.len() - 1
             };
             let variables: BTreeMap<String, String> = serde_json::from_value(task[1].clone()).expect("variables");
-            if fate(place) == Fate::NeverStarts {
+            let order: Value = serde_json::from_str(&variables["LAMBDALOAD_TASK"]).expect("an order");
+            order["run"].as_str().expect("a run").clone_into(&mut self.run);
+            let worker = usize::try_from(task[2].as_u64().expect("an index")).expect("a few");
+            self.workers.insert(worker, name.clone());
+            if fate(worker) == Fate::NeverStarts {
                 self.tell_the_reaper(
                     &name,
                     &variables["LAMBDALOAD_TASK"],
@@ -128,10 +151,9 @@ impl<'a> Containers<'a> {
         self.account.ask(&program);
     }
 
-    /// The process of the task in a place.
-    fn pid(&self, place: usize) -> u32 {
-        let name = self.names.lock().expect("whole")[place].clone();
-        self.started[&name].as_ref().expect("was started").id()
+    /// The process of a worker, by its index.
+    fn pid(&self, worker: usize) -> u32 {
+        self.started[&self.workers[&worker]].as_ref().expect("was started").id()
     }
 
     /// Exit codes of all that were started, once they have ended.
@@ -175,7 +197,8 @@ fn verdict(said: &lambdaload_tests::cli::Said, account: &Account) -> Value {
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn twelve_tasks_give_the_verdict_of_the_local_fleet() {
-    let (folder, target, account) = (Folder::new(), Target::start(), Account::shared());
+    let (folder, target, account) = (Folder::new(), Target::start(), Account::deploy(&Differences::default()));
+    let account = &account;
     let script = fixture("deterministic.js").display().to_string();
     let url = format!("TARGET={}", target.url());
     let arguments = [script.as_str(), "--workers", "12", "-e", &url, "-e", "VUS=12"];
@@ -200,14 +223,13 @@ fn twelve_tasks_give_the_verdict_of_the_local_fleet() {
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn a_task_that_never_starts_one_that_is_killed_and_one_that_is_told_to_end_are_named() {
-    let (folder, account) = (Folder::new(), Account::shared());
+    let (folder, account) = (Folder::new(), Account::deploy(&Differences::default()));
+    let account = &account;
     let script = fixture("steady.js").display().to_string();
     let running = run(account, &folder, &[&script, "--workers", "4", "--min-workers", "1", "-e", "DURATION=40s"]);
     let mut containers = Containers::new(account);
-    start_all(&mut containers, 4, |place| if place == 0 { Fate::NeverStarts } else { Fate::Runs });
-    let id = account.run(&folder, &["runs", "latest", "--output", "json"]);
-    let id: Value = serde_json::from_str(&id.stdout).unwrap_or_else(|error| panic!("{error}: {id:#?}"));
-    let run_id = id["run"].as_str().or_else(|| id["id"].as_str()).unwrap_or_else(|| panic!("{id:#}")).to_owned();
+    start_all(&mut containers, 4, |worker| if worker == 3 { Fate::NeverStarts } else { Fate::Runs });
+    let run_id = containers.run.clone();
     let deadline = Instant::now() + DEADLINE;
     loop {
         let phases = account.ask(&format!(

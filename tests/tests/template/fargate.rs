@@ -28,6 +28,7 @@ fn tasks_are_what_the_code_says() {
     let image = stack.outputs()[output::WORKER_IMAGE_REPOSITORY].as_str().unwrap().to_owned();
     assert_eq!(container["Image"], format!("{image}:{}", env!("CARGO_PKG_VERSION")));
     assert_eq!(container["ReadonlyRootFilesystem"], true);
+    assert_eq!(container["User"], format!("{0}:{0}", deployment::TASK_USER));
     assert_eq!(
         container["MountPoints"],
         json!([{ "SourceVolume": "tmp", "ContainerPath": "/tmp", "ReadOnly": false }])

@@ -58,8 +58,11 @@ impl Conductor<'_> {
                 self.give_sign_of_life().await;
             }
             if over {
-                if !self.lost.is_empty() {
-                    // Whatever they may still be doing.
+                let is_heard = |index| self.workers.contains_key(&index);
+                let is_on_its_way =
+                    self.run.plan.platform.fargate().is_some() && !self.run.plan.worker_indices().all(is_heard);
+                if !self.lost.is_empty() || is_on_its_way {
+                    // Whatever they may still be doing, or about to begin.
                     within(&*self.ports.clock, ANSWER, self.ports.fleet.kill_all()).await;
                 }
                 return Ok(Outcome::Over);
@@ -167,14 +170,14 @@ impl Conductor<'_> {
         let (limit, waited_for) = match phase {
             // The first worker's setup() is part of getting ready.
             Phase::Created | Phase::Validated | Phase::Queued | Phase::Initializing => {
-                (deadlines.ready + deadlines.setup, WorkerPhase::Ready)
+                (deadlines.begun_and_ready() + deadlines.setup, WorkerPhase::Ready)
             }
             Phase::Running => (deadlines.run + deadlines.stop, WorkerPhase::Ended),
             Phase::Finishing | Phase::Concluded => {
                 (self.teardown_limit() + deadlines.stop + deadlines.lost, WorkerPhase::Closed)
             }
         };
-        if phase == Phase::Initializing && in_phase > deadlines.ready && self.run.state.abort.is_none() {
+        if phase == Phase::Initializing && in_phase > deadlines.begun_and_ready() && self.run.state.abort.is_none() {
             self.leave_out_the_late();
         }
         if self.run.state.abort.is_none() && in_phase > limit {
@@ -187,7 +190,7 @@ impl Conductor<'_> {
     /// How long `teardown()` may take; the substitute has to start a k6 of its own before.
     fn teardown_limit(&self) -> Duration {
         let deadlines = self.run.plan.deadlines;
-        deadlines.teardown + if self.is_substituted() { deadlines.ready } else { Duration::ZERO }
+        deadlines.teardown + if self.is_substituted() { deadlines.begun_and_ready() } else { Duration::ZERO }
     }
 
     /// The workers for which the others wait.

@@ -92,9 +92,7 @@ impl ReaperEvent {
     pub fn parse(json: &[u8]) -> Result<Self, UnknownEvent> {
         let event: Event = serde_json::from_slice(json).map_err(|error| UnknownEvent(error.to_string()))?;
         match event {
-            Event { detail_type: Some(kind), detail: Some(detail), .. } if kind == TASK_CHANGE => {
-                Ok(Self::Stopped(detail.stopped()?))
-            }
+            Event { detail_type: Some(kind), detail: Some(detail), .. } if kind == TASK_CHANGE => detail.event(),
             Event { run: Some(run), request_context: None, .. } => Ok(Self::Look { run: run_id(&run)? }),
             Event { request_context: Some(context), request_payload: Some(payload), .. } => {
                 let end = end_of(&context, event.response_context.as_ref(), event.response_payload.as_ref());
@@ -167,6 +165,8 @@ const TASK_CHANGE: &str = "ECS Task State Change";
 struct TaskDetail {
     task_arn: String,
     #[serde(default)]
+    started_by: String,
+    #[serde(default)]
     last_status: String,
     #[serde(default)]
     stop_code: String,
@@ -206,14 +206,17 @@ struct Variable {
 }
 
 impl TaskDetail {
-    fn stopped(self) -> Result<StoppedTask, UnknownEvent> {
+    fn event(self) -> Result<ReaperEvent, UnknownEvent> {
         if self.last_status != "STOPPED" {
             return Err(UnknownEvent(format!("the task {} has not stopped", self.task_arn)));
         }
         let variables = self.overrides.container_overrides.into_iter().flat_map(|container| container.environment);
         let order = variables.into_iter().find(|variable| variable.name == variable::ORDER);
-        let order = order.and_then(|order| serde_json::from_str(&order.value).ok());
-        let order = order.ok_or_else(|| UnknownEvent(format!("the task {} is none of ours", self.task_arn)))?;
+        let Some(order) = order.and_then(|order| serde_json::from_str(&order.value).ok()) else {
+            // Which worker it was is not known, but whose.
+            let none_of_ours = |_| UnknownEvent(format!("the task {} is none of ours", self.task_arn));
+            return Ok(ReaperEvent::Look { run: RunId::parse(&self.started_by).map_err(none_of_ours)? });
+        };
         let container = self.containers.first();
         let end = StopReason {
             code: &self.stop_code,
@@ -221,7 +224,8 @@ impl TaskDetail {
             exit: container.and_then(|container| container.exit_code),
             container: container.map_or("", |container| &container.reason),
         };
-        Ok(StoppedTask { order, end: end.explain().map(CallEnd::Stopped), name: self.task_arn })
+        let end = end.explain().map(CallEnd::Stopped);
+        Ok(ReaperEvent::Stopped(StoppedTask { order, end, name: self.task_arn }))
     }
 }
 
@@ -433,9 +437,13 @@ mod tests {
         let failed = stopped(None, "TaskFailedToStart", "CannotPullContainerError: x").end.expect("failed");
         assert_eq!(failed.failure().kind, FailureKind::NotLaunched);
         assert_eq!(stopped(Some(0), "EssentialContainerExited", "Essential container in task exited").end, None);
-        for (order, status) in [(order.as_str(), "RUNNING"), ("{}", "STOPPED")] {
-            assert!(parse(&task_event(order, status, None, "", "")).is_err(), "{order} {status}");
-        }
+        assert!(parse(&task_event(&order, "RUNNING", None, "", "")).is_err());
+        // Without its order it says whose it was.
+        let without = task_event("", "STOPPED", None, "", "");
+        assert_eq!(parse(&without), Ok(ReaperEvent::Look { run: RunId::parse(RUN).expect("an id") }));
+        let mut others = without;
+        others["detail"]["startedBy"] = json!("somebody");
+        assert!(parse(&others).expect_err("refused").contains("is none of ours"));
     }
 
     #[test]
