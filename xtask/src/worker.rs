@@ -34,9 +34,9 @@ pub(crate) fn lay_out(architectures: &[&str]) -> Result<PathBuf> {
         let staging = tempfile::tempdir()?;
         build.arg("--lambda-dir").arg(staging.path());
         process::run(build.stdout(std::io::stderr()))?;
-        let built = staging.path().join("lambdaload-functions/bootstrap");
+        let program = staging.path().join("lambdaload-functions/bootstrap");
         let worker = out.join("bin/lambdaload-worker");
-        fs::copy(&built, &worker).with_context(|| format!("cannot copy {}", built.display()))?;
+        fs::copy(&program, &worker).with_context(|| format!("cannot copy {}", program.display()))?;
         fs::copy(process::root().join("LICENSE"), out.join("licences/LICENSE"))?;
     }
     Ok(folder)

@@ -7,6 +7,8 @@
 
 mod common;
 mod denials;
+#[cfg(feature = "image")]
+mod ecr;
 mod ecs;
 mod faults;
 mod fleet;

@@ -1,6 +1,11 @@
 //! A fleet of containers.
 
-use std::{fs, path::Path, sync::Mutex, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::{Mutex, OnceLock},
+    time::Duration,
+};
 
 use lambdaload_adapters::image::{Architecture, Image, programs_in};
 use lambdaload_core::{
@@ -105,6 +110,17 @@ fn number(text: &str) -> u64 {
     word.parse().unwrap_or_else(|_| panic!("no number: {text}"))
 }
 
+/// The image of these programs, which takes a while to make.
+fn image_of(programs: &Path) -> &'static [u8] {
+    static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let architecture = if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::X86_64 };
+        let programs = programs_in(&programs.join(architecture.name()), architecture).expect("the programs");
+        let image = Image::new(env!("CARGO_PKG_VERSION"), vec![programs]).expect("an image");
+        image.archive("lambdaload-worker:test")
+    })
+}
+
 /// A server of this machine as containers reach it.
 pub(crate) fn reachable(url: &str) -> String {
     url.replace("127.0.0.1", podman::HOST)
@@ -117,11 +133,7 @@ impl Containers {
         let podman = Podman::or_skip()?;
         let folder = tempfile::tempdir().expect("a folder");
         let archive = folder.path().join("image.tar");
-        let name = "lambdaload-worker:test";
-        let architecture = if cfg!(target_arch = "aarch64") { Architecture::Arm64 } else { Architecture::X86_64 };
-        let programs = programs_in(&programs.join(architecture.name()), architecture).expect("the programs");
-        let image = Image::new(env!("CARGO_PKG_VERSION"), vec![programs]).expect("an image");
-        fs::write(&archive, image.archive(name)).expect("an archive");
+        fs::write(&archive, image_of(&programs)).expect("an archive");
         let loaded = podman.run(&["load", "--quiet", "--input", archive.to_str().expect("UTF-8")]);
         let image = loaded.trim().trim_start_matches("Loaded image:").trim().to_owned();
         Some(Self { podman, limits, image, environment: Mutex::default(), started: Mutex::default() })

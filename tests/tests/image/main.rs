@@ -32,15 +32,13 @@ fn line(said: &Said) -> &str {
 }
 
 /// The image of those programs, which takes a while to make: its archive, and its digest.
-fn shared(programs: &Path) -> &'static (PathBuf, String) {
-    static SHARED: OnceLock<(Folder, (PathBuf, String))> = OnceLock::new();
-    let make = || {
+fn shared(programs: &Path) -> &'static (Vec<u8>, String) {
+    static SHARED: OnceLock<(Vec<u8>, String)> = OnceLock::new();
+    SHARED.get_or_init(|| {
         let folder = Folder::new();
         let digest = build(&folder, programs, "image.tar");
-        let archive = folder.path().join("image.tar");
-        (folder, (archive, digest))
-    };
-    &SHARED.get_or_init(make).1
+        (fs::read(folder.path().join("image.tar")).expect("an archive"), digest)
+    })
 }
 
 fn build(folder: &Folder, programs: &Path, output: &str) -> String {
@@ -60,8 +58,8 @@ fn the_same_programs_give_the_same_image_in_another_folder_and_time() {
     assert!(status.expect("cp runs").success());
     assert_eq!(&build(&other, &other.path().join("copies"), "image.tar"), digest);
     assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
-    let read = |path: &Path| fs::read(path).expect("an archive");
-    assert!(read(archive) == read(&other.path().join("image.tar")), "one digest, but other bytes");
+    let again = fs::read(other.path().join("image.tar")).expect("an archive");
+    assert!(*archive == again, "one digest, but other bytes");
 }
 
 #[test]
@@ -124,7 +122,7 @@ fn nothing_but_tmp_can_be_written_in_the_image() {
     let Some(podman) = Podman::or_skip() else { return };
     let folder = Folder::new();
     let script = folder.write("script.js", WRITES);
-    let (archive, _) = shared(&programs);
+    let archive = folder.write("image.tar", &shared(&programs).0);
     let loaded = podman.run(&["load", "--quiet", "--input", archive.to_str().expect("UTF-8")]);
     let image = loaded.trim().trim_start_matches("Loaded image:").trim();
     let mount = format!("{}:/script.js:ro", script.display());
