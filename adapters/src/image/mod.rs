@@ -80,8 +80,8 @@ impl Blob {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let digits: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digits}")
+    let start = "sha256:".to_owned();
+    Sha256::digest(bytes).iter().fold(start, |digits, byte| digits + &format!("{byte:02x}"))
 }
 
 impl Image {
