@@ -198,7 +198,7 @@ impl Containers {
     }
 
     /// Waits until all have ended.
-    pub(crate) async fn exit_codes(&self) -> Vec<i32> {
+    pub(crate) fn exit_codes(&self) -> Vec<i32> {
         let ids = self.started.lock().expect("whole").clone();
         let wait = |id: &String| self.podman.run(&["wait", id]).trim().parse().expect("an exit code");
         block_in_place(|| ids.iter().map(wait).collect())

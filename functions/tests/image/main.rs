@@ -39,7 +39,7 @@ async fn eight_containers_give_the_verdict_within_the_limits_of_a_task() {
     assert_eq!((verdict.workers.len(), verdict.samples.missing.len()), (8, 0));
     let requests = target.requests();
     assert!(requests.len() == 200 && requests.values().all(|count| *count == 1), "{requests:?}");
-    assert_eq!(containers.exit_codes().await, [0; 8], "{}", containers.said());
+    assert_eq!(containers.exit_codes(), [0; 8], "{}", containers.said());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +52,7 @@ async fn a_container_that_is_stopped_uploads_all_and_says_so() {
         within_deadline("all run", scene.all_run()).await;
         containers.stop(2).await;
     });
-    assert_eq!(containers.exit_codes().await, [0; 3], "{}", containers.said());
+    assert_eq!(containers.exit_codes(), [0; 3], "{}", containers.said());
     assert_eq!(verdict.outcome, Outcome::Invalid);
     let taken: Vec<_> =
         verdict.workers.iter().filter_map(|w| Some((w.index.number(), w.failure.as_ref()?.kind))).collect();

@@ -67,7 +67,7 @@ async fn measured(limits: Limits, vus: &str, target: Option<&Target>) -> Option<
         tokio::time::sleep(SPAN).await;
         let k6 = worker.child("/k6");
         Needs {
-            cpu: (worker.cpu() - before).as_secs_f64() / SPAN.as_secs_f64(),
+            cpu: worker.cpu().saturating_sub(before).as_secs_f64() / SPAN.as_secs_f64(),
             worker_mb: resident(worker.pid),
             k6_mb: resident(k6),
             peak_mb: worker.peak() as f64 / 1e6,
@@ -90,7 +90,7 @@ async fn what_a_worker_needs() {
         [("0.25", 512, "100", false), ("0.25", 512, "10", true), ("1", 2048, "10", true)]
     {
         let target = load.then(Target::start);
-        let measured = measured(Limits { cpus, memory_mb }, vus, target.as_ref()).await;
+        let measured = Box::pin(measured(Limits { cpus, memory_mb }, vus, target.as_ref())).await;
         let Some((needs, rate)) = measured else { return };
         let load = if load { format!("{rate:.0} requests/s") } else { "VUs that sleep".to_owned() };
         println!(
