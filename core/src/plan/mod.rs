@@ -3,6 +3,7 @@
 mod account;
 mod deadlines;
 mod lambda;
+mod level;
 mod load;
 mod platform;
 mod ramps;
