@@ -11,6 +11,7 @@ mod faults;
 mod fleet;
 mod functions;
 mod ledger;
+mod renewal;
 mod secrets;
 mod settings;
 mod store;
