@@ -122,12 +122,18 @@ mod tests {
         }
     }
 
+    #[expect(clippy::print_stdout, reason = "figures for people")]
+    fn say(line: &str) {
+        println!("{line}");
+    }
+
     #[test]
     fn flat_runs_show_no_drift_however_slow_their_waves() {
         let mut noise = Noise(88_172_645_463_325_252);
         for slices in [300, 675, 900] {
             for phi in [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995] {
                 let seen = noise.seen(slices, phi, 0.0);
+                say(&format!("| {slices} | {phi} | 0 | {seen} |"));
                 assert!(seen <= 50, "{seen} of 1000 at {phi} in {slices} slices");
             }
         }
@@ -140,6 +146,7 @@ mod tests {
             [(0.0, 1.0, 970), (0.5, 1.0, 700), (0.5, 2.0, 990), (0.9, 5.0, 990), (0.98, 15.0, 600)]
         {
             let seen = noise.seen(900, phi, rise);
+            say(&format!("| 900 | {phi} | {rise} | {seen} |"));
             assert!(seen >= at_least, "{seen} of 1000 at {phi} with {rise}");
         }
     }

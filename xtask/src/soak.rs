@@ -16,10 +16,8 @@ use crate::{demo, process};
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Growth from the first third of the run to its end that is no leak: allocators and Go's collector breathe.
-const GROWTH: f64 = 1.25;
-
-/// What an allocator may take beside that, in KiB.
+/// What an allocator may take beside a quarter from the first third of the run to its last, in KiB: allocators and Go's
+/// collector breathe, and slices of time fill up for 15 minutes.
 const SLACK: u64 = 8 * 1024;
 
 /// The day, as fast as it can be computed.
@@ -163,7 +161,7 @@ fn check(looks: &[Look]) -> Result<()> {
     let most = |looks: &[Look], kind| looks.iter().map(|look| look.memory[kind]).max().unwrap_or(0);
     for kind in KINDS {
         let (first, last) = (most(&looks[..third], kind), most(&looks[looks.len() - third..], kind));
-        let bound = (first as f64 * GROWTH) as u64 + SLACK;
+        let bound = first + first / 4 + SLACK;
         let (now, before) = (mebibytes(last), mebibytes(first));
         ensure!(last <= bound, "{kind} grew from {before} in the first third of the run to {now} in the last");
     }

@@ -2,20 +2,19 @@
 //! container gives new ones, and store and ledger go on.
 
 use std::{
+    process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::Credentials;
 use aws_smithy_types::{DateTime, date_time::Format};
-use aws_types::os_shim_internal::Env;
 use axum::{
     body::Bytes,
     http::{HeaderMap, header::AUTHORIZATION, request::Parts},
     response::Response,
 };
-use lambdaload_adapters::aws::{Config, DynamoLedger, S3Store};
+use lambdaload_adapters::aws::{Choice, Config, DynamoLedger, S3Store};
 use lambdaload_core::{
     ports::{Ledger as _, ObjectStore as _},
     testing::contract::sample_run,
@@ -23,7 +22,7 @@ use lambdaload_core::{
 use lambdaload_tests::servers::{ACCESS_KEY, REGION};
 use serde_json::json;
 
-use crate::common::{DEADLINE, RETENTION, Stub, json_error, ledger, ministack, run_id, store, xml_error};
+use crate::common::{DEADLINE, RETENTION, Stub, json_error, ledger, loader, ministack, run_id, store, xml_error};
 
 /// The SDK takes new keys ten seconds before the old ones end.
 const LIFE: Duration = Duration::from_secs(12);
@@ -113,11 +112,32 @@ async fn forward(client: &reqwest::Client, account: &str, head: Parts, body: Byt
     response.body(answer.bytes().await.unwrap().into()).unwrap()
 }
 
-fn loader(account: &str, variables: &[(&str, &str)]) -> ConfigLoader {
-    aws_config::defaults(BehaviorVersion::latest())
-        .env(Env::from_slice(variables))
-        .region(Region::new(REGION))
-        .endpoint_url(account)
+/// What the other process is told: bucket and table.
+const TOLD: &str = "LAMBDALOAD_TEST_RENEWAL";
+
+/// What a worker that lives for hours does, until its input ends: the other process of the test below, because the SDK
+/// reads where its credentials come from in the environment of the process. Alone it does nothing.
+#[tokio::test]
+#[ignore = "is run by a_long_run_goes_on_with_new_keys"]
+async fn the_long_run() {
+    let Ok(told) = std::env::var(TOLD) else { return };
+    let (bucket, table) = told.split_once(' ').unwrap();
+    let config = Config::load(Choice::default()).await.unwrap();
+    let (store, ledger) = (S3Store::new(&config, bucket), DynamoLedger::new(&config, table, RETENTION));
+    let mut run = sample_run(&run_id(1));
+    ledger.create_run(&run).await.unwrap();
+    let mut end = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    for number in 0_u32.. {
+        run.aggregator_beat += 1;
+        run = ledger.replace_run(&run).await.unwrap_or_else(|error| panic!("call {number}: {error}"));
+        let (key, bytes) = (format!("chunk {number}"), number.to_be_bytes().to_vec());
+        store.put_new(&key, bytes.clone()).await.unwrap_or_else(|error| panic!("call {number}: {error}"));
+        assert_eq!(store.get(&key).await.unwrap(), bytes);
+        if tokio::time::timeout(Duration::from_millis(100), &mut end).await.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(ledger.run(&run.id).await.unwrap(), run);
 }
 
 #[tokio::test]
@@ -127,42 +147,44 @@ async fn a_long_run_goes_on_with_new_keys() {
     let (.., table) = ledger(&ministack()).await;
     let keys = Arc::default();
     let (container, account) = (endpoint_of_container(&keys).await, strict(&keys, ministack()).await);
-    let uri = format!("{}/v2/credentials", container.endpoint);
-    let loader = loader(&account.endpoint, &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
-    // Made once, as in a worker that lives for hours.
-    let config = Config::load_from(loader).await.unwrap();
-    let (store, ledger) = (S3Store::new(&config, &bucket), DynamoLedger::new(&config, table, RETENTION));
-    let mut run = sample_run(&run_id(1));
-    ledger.create_run(&run).await.unwrap();
-
-    let goes_on = async {
-        for number in 0_u32.. {
-            run.aggregator_beat += 1;
-            run = ledger.replace_run(&run).await.unwrap_or_else(|error| panic!("call {number}: {error}"));
-            let (key, bytes) = (format!("chunk {number}"), number.to_be_bytes().to_vec());
-            store.put_new(&key, bytes.clone()).await.unwrap_or_else(|error| panic!("call {number}: {error}"));
-            assert_eq!(store.get(&key).await.unwrap(), bytes);
-            let keys = keys.lock().unwrap();
-            let ended = keys.ends.iter().zip(&keys.used).filter(|(end, used)| **end < SystemTime::now() && **used > 0);
-            if ended.count() >= 2 {
+    let mut process = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "renewal::the_long_run", "--ignored", "--nocapture"])
+        .env_clear()
+        .env(TOLD, format!("{bucket} {table}"))
+        .env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v2/credentials", container.endpoint))
+        .env("AWS_ENDPOINT_URL", &account.endpoint)
+        .env("AWS_REGION", REGION)
+        .stdin(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let two_ended = async {
+        loop {
+            let ended = {
+                let keys = keys.lock().unwrap();
+                let ended = |(end, used): &(&SystemTime, &usize)| **end < SystemTime::now() && **used > 0;
+                keys.ends.iter().zip(&keys.used).filter(ended).count()
+            };
+            if ended >= 2 || process.try_wait().unwrap().is_some() {
                 return;
             }
-            drop(keys);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, goes_on).await.expect("two keys were used and ended");
+    tokio::time::timeout(DEADLINE, two_ended).await.expect("two keys were used and ended");
+    drop(process.stdin.take());
+    let status = tokio::time::timeout(DEADLINE, process.wait()).await.expect("the other process ends").unwrap();
+    assert!(status.success(), "the long run ended with {status}");
     let (refused, used) = {
         let keys = keys.lock().unwrap();
         (keys.refused, keys.used.iter().filter(|used| **used > 0).count())
     };
     assert_eq!(refused, 0, "a key was used after its end");
     assert!(used >= 3, "{used} keys were used");
-    assert_eq!(ledger.run(&run.id).await.unwrap(), run);
 
     // The account is strict: the first key opens nothing any more.
     let first = Credentials::new("ASIATEST1", "secret 1", Some("token 1".into()), None, "tests");
-    let config = Config::load_from(self::loader(&account.endpoint, &[]).credentials_provider(first)).await.unwrap();
+    let config = Config::load_from(loader(&account.endpoint).credentials_provider(first)).await.unwrap();
     let error = S3Store::new(&config, &bucket).get("chunk 0").await.unwrap_err().to_string();
     assert!(error.contains("expired"), "{error}");
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Into so many blocks the time is cut.
-const BLOCKS: i64 = 30;
+const BLOCKS: u32 = 30;
 
 /// A level load of less is no matter of drifts.
 const MIN_LEVEL: Duration = Duration::from_mins(5);
@@ -67,11 +67,11 @@ impl Aggregate {
         let width = oldest_width(first, last);
         // Whole slices only, cut into blocks of equal length from the end backwards.
         let (first_slice, last_slice) = (from.div_euclid(width) + 1, until.div_euclid(width));
-        let each = (last_slice - first_slice) / BLOCKS;
+        let each = (last_slice - first_slice) / i64::from(BLOCKS);
         if each < 1 {
             return Some(none(format!("the load was level for too small a part of the run ({})", words(level))));
         }
-        let blocks = Blocks { width, each, begin: last_slice - each * BLOCKS };
+        let blocks = Blocks { width, each, begin: last_slice - each * i64::from(BLOCKS) };
         let mut slopes: Vec<Slope> =
             self.judged(run).into_iter().filter_map(|selector| self.slope(selector, &blocks)).collect();
         slopes.sort_by_key(|slope| !slope.drifts);
@@ -79,7 +79,7 @@ impl Aggregate {
         Some(Drift {
             from_ms: after_start(blocks.begin),
             until_ms: after_start(last_slice),
-            blocks: u32::try_from(BLOCKS).unwrap_or(0),
+            blocks: BLOCKS,
             confidence: CONFIDENCE,
             not_judged: slopes.is_empty().then(|| "there were samples in too small a part of the time".to_owned()),
             slopes,
@@ -153,14 +153,14 @@ impl Blocks {
                 None => *place = Some(stats.clone()),
             }
         }
-        let hours = self.hours() / BLOCKS as f64;
+        let hours = self.hours() / f64::from(BLOCKS);
         let points =
             (0..).zip(&merged).filter_map(|(block, stats)| Some((f64::from(block) * hours, of(stats.as_ref()?)?)));
         points.collect()
     }
 
     fn hours(&self) -> f64 {
-        (self.width * self.each * BLOCKS) as f64 / 3_600.0
+        (self.width * self.each * i64::from(BLOCKS)) as f64 / 3_600.0
     }
 }
 
@@ -242,11 +242,11 @@ mod tests {
         assert_eq!((drift.blocks, drift.not_judged), (30, None));
         assert!((720_000..1_500_000).contains(&drift.from_ms) && drift.until_ms > 14_300_000, "{}", drift.from_ms);
         let found: Vec<_> = drift.slopes.iter().map(|s| (s.metric.as_str(), s.drifts)).collect();
-        assert_eq!(found, [("http_req_failed", true), ("http_req_duration", true), ("mine", false)]);
-        let duration = &drift.slopes[1];
+        assert_eq!(found, [("http_req_duration", true), ("http_req_failed", true), ("mine", false)]);
+        let duration = &drift.slopes[0];
         assert!((duration.per_hour.0 - 10.0).abs() < 0.2, "{duration:?}");
         assert!(duration.low.0 > 9.5 && duration.high.0 < 10.5 && duration.low.0 < duration.high.0, "{duration:?}");
-        assert_eq!((duration.statistic.as_str(), drift.slopes[0].statistic.as_str()), ("p(95)", "rate"));
+        assert_eq!((duration.statistic.as_str(), drift.slopes[1].statistic.as_str()), ("p(95)", "rate"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::{
 /// Metrics that are kept over time, beside those that thresholds are on: what the live view, the charts and
 /// [`Aggregate::drift`] are made of.
 const OVER_TIME: [&str; 6] =
-    ["http_reqs", "iterations", "http_req_failed", "checks", "http_req_duration", "iteration_duration"];
+    ["http_req_duration", "iteration_duration", "http_req_failed", "checks", "http_reqs", "iterations"];
 
 /// The merged samples.
 #[derive(Debug, Default, Serialize, Deserialize)]

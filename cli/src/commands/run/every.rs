@@ -55,7 +55,7 @@ pub(super) async fn run(
     let begun_at = SystemTime::now();
     let mut starts: Vec<Start> = Vec::new();
     let last = begun_at + interval * (times - 1);
-    printer.talk(&format!("{} runs, one every {}; the last starts {}", times, words(interval), clock(last)));
+    printer.talk(&format!("{times} runs, one every {}; the last starts {}", words(interval), clock(last)));
     for number in 1..=times {
         let at = begun_at + interval * (number - 1);
         if number > 1 && SystemTime::now() >= at + LATE {
@@ -223,8 +223,10 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_that_of_the_worst_run() {
-        let code =
-            |codes: &[i32]| exit_code(&starts(codes.iter().map(|code| ran(*code)).collect()), codes.len() as u32);
+        let code = |codes: &[i32]| {
+            let times = u32::try_from(codes.len()).expect("few");
+            exit_code(&starts(codes.iter().map(|code| ran(*code)).collect()), times)
+        };
         assert_eq!(code(&[0, 0, 0]), 0);
         assert_eq!(code(&[0, 99, 0]), 99);
         assert_eq!(code(&[99, 96, 105]), 96);
