@@ -73,7 +73,7 @@ impl Aggregate {
         }
         let blocks = Blocks { width, each, begin: last_slice - each * i64::from(BLOCKS) };
         let mut slopes: Vec<Slope> =
-            self.judged(run).into_iter().filter_map(|selector| self.slope(selector, &blocks)).collect();
+            judged(run).into_iter().filter_map(|selector| self.slope(selector, &blocks)).collect();
         slopes.sort_by_key(|slope| !slope.drifts);
         let after_start = |slice: i64| u64::try_from((slice * width - start).max(0)).unwrap_or(0) * 1_000;
         Some(Drift {
@@ -84,18 +84,6 @@ impl Aggregate {
             not_judged: slopes.is_empty().then(|| "there were samples in too small a part of the time".to_owned()),
             slopes,
         })
-    }
-
-    /// What is judged: response times and failures, and the trends and rates that thresholds are on.
-    fn judged(&self, run: &RunRecord) -> Vec<Selector> {
-        let usual = OVER_TIME.map(|metric| Selector { metric: metric.to_owned(), suffix: None });
-        let mut all: Vec<Selector> = Vec::new();
-        for selector in usual.into_iter().chain(run.plan.thresholds.iter().map(|t| t.selector.clone())) {
-            if !all.iter().any(|known| known.metric == selector.metric && known.tags() == selector.tags()) {
-                all.push(selector);
-            }
-        }
-        all
     }
 
     fn slope(&self, selector: Selector, blocks: &Blocks) -> Option<Slope> {
@@ -128,6 +116,18 @@ impl Aggregate {
             drifts: line.is_certain() && change.abs() >= worth_telling,
         })
     }
+}
+
+/// What is judged: response times and failures, and the trends and rates that thresholds are on.
+fn judged(run: &RunRecord) -> Vec<Selector> {
+    let usual = OVER_TIME.map(|metric| Selector { metric: metric.to_owned(), suffix: None });
+    let mut all: Vec<Selector> = Vec::new();
+    for selector in usual.into_iter().chain(run.plan.thresholds.iter().map(|t| t.selector.clone())) {
+        if !all.iter().any(|known| known.metric == selector.metric && known.tags() == selector.tags()) {
+            all.push(selector);
+        }
+    }
+    all
 }
 
 /// How slices are put together.

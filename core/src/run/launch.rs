@@ -137,7 +137,7 @@ pub async fn launch(
         LaunchRequest::Start { version, run, plan } => Box::pin(launcher.start(version, run, plan)).await,
         LaunchRequest::Resume { run } => {
             let run = persist(&*ports.clock, PATIENCE, || launcher.ports.ledger.run(run)).await?;
-            launcher.go_on(run).await
+            Box::pin(launcher.go_on(run)).await
         }
     }
 }
@@ -173,7 +173,7 @@ impl Launcher<'_> {
         if run.plan != *plan {
             return Ok(refused(format!("there is another run {id}; every run needs an id of its own")));
         }
-        self.go_on(run).await
+        Box::pin(self.go_on(run)).await
     }
 
     /// Whether a run can be started here at all.

@@ -39,7 +39,7 @@ pub struct K6Script {
     pub samples: Vec<(Duration, SampleLine)>,
     /// More samples for each second of a long run: the whole seconds since it was resumed come to samples, each with the
     /// part of that second after which it comes up.
-    pub traffic: Option<fn(u64) -> Vec<(Duration, SampleLine)>>,
+    pub traffic: Option<Traffic>,
     /// How long its iterations last, from being resumed; [`Duration::MAX`] for one that does not end by itself.
     pub lasts: Duration,
     /// How its iterations end then.
@@ -65,6 +65,9 @@ pub struct K6Script {
     /// Samples that it says it could not write.
     pub unwritten: u64,
 }
+
+/// The samples of one second of a run, each with the part of that second after which it comes up.
+pub type Traffic = fn(u64) -> Vec<(Duration, SampleLine)>;
 
 /// One line of its output.
 #[derive(Clone, Debug, PartialEq)]

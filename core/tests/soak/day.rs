@@ -11,7 +11,7 @@ use lambdaload_core::{
     ports::keys,
     run::launch::{LaunchReply, LaunchRequest},
     testing::{
-        generator::{K6Script, SampleLine},
+        generator::{K6Script, SampleLine, Traffic},
         ledger::MemoryLedger,
     },
     timeline::Timeline,
@@ -83,7 +83,7 @@ fn level(second: u64) -> Vec<(Duration, SampleLine)> {
     requests(second, 0.0)
 }
 
-fn test(lasts: Duration, traffic: fn(u64) -> Vec<(Duration, SampleLine)>) -> Test {
+fn test(lasts: Duration, traffic: Traffic) -> Test {
     let script = K6Script { traffic: Some(traffic), ..K6Script::default() };
     let thresholds = r#"{"http_req_duration":["p(95)<1000"],"http_req_duration{name:page 1}":["p(99)<1000"],
         "http_req_failed":["rate<0.01"],"http_reqs":["count>99"]}"#;
