@@ -15,6 +15,9 @@ const HOUR: i64 = 3_600;
 const START: i64 = 1_795_348_800;
 const WORKERS: u32 = 2;
 
+/// Bytes of the checkpoint, in memory, and of the timeline.
+type Seen = (usize, usize, usize);
+
 /// A second of response times between 100 and 200 ms: 700 of a worker, in nearly as many buckets.
 fn second_of(metric: &Metric, shift: u64) -> Stats {
     let mut open = Open::new(metric.kind);
@@ -54,10 +57,9 @@ fn a_busy_day_takes_what_a_busy_hour_does() {
     }
     print(&seen);
     assert_eq!(aggregate.samples(), 24 * 3_600 * u64::from(WORKERS) * 700 * metrics.len() as u64);
-    let most = |hours: std::ops::Range<usize>, of: fn(&(usize, usize, usize)) -> usize| {
-        seen[hours].iter().map(of).max().expect("has hours")
-    };
-    let each: [fn(&(usize, usize, usize)) -> usize; 3] = [|seen| seen.0, |seen| seen.1, |seen| seen.2];
+    let most =
+        |hours: std::ops::Range<usize>, of: fn(&Seen) -> usize| seen[hours].iter().map(of).max().expect("has hours");
+    let each: [fn(&Seen) -> usize; 3] = [|seen| seen.0, |seen| seen.1, |seen| seen.2];
     for of in each {
         let (early, late) = (most(0..2, of), most(22..24, of));
         assert!(late <= early + early / 4, "{early} bytes in the first two hours, {late} in the last two: {seen:?}");
@@ -65,7 +67,7 @@ fn a_busy_day_takes_what_a_busy_hour_does() {
 }
 
 #[expect(clippy::print_stdout, reason = "figures for people")]
-fn print(seen: &[(usize, usize, usize)]) {
+fn print(seen: &[Seen]) {
     println!("| hour | merged samples in memory | checkpoint | timeline |\n|--:|--:|--:|--:|");
     for (hour, (checkpoint, memory, timeline)) in
         (1..).zip(seen).filter(|(hour, _)| [1, 2, 4, 8, 16, 24].contains(hour))
