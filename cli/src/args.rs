@@ -2,7 +2,7 @@
 
 #![expect(clippy::doc_markdown, reason = "the descriptions here are what --help prints")]
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -15,7 +15,7 @@ use crate::{
     k6_options::K6Flags,
     platform_args::{PlatformArgs, PlatformName},
     schedule_args::ScheduleCommand,
-    settings::parse_workers,
+    settings::{MAX_TIMES, parse_interval, parse_workers},
 };
 
 /// Runs a k6 script on many workers and ends in the one verdict that a single giant k6 would have given.
@@ -247,12 +247,28 @@ pub(crate) struct TestArgs {
     /// In which form.
     #[command(flatten)]
     pub(crate) form: FormArgs,
+    /// When it runs again.
+    #[command(flatten)]
+    pub(crate) repeat: RepeatArgs,
     /// Where workers run.
     #[command(flatten)]
     pub(crate) platform: PlatformArgs,
     /// What overrides the script's options.
     #[command(flatten)]
     pub(crate) k6_flags: K6Flags,
+}
+
+/// When a test runs again.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Again and again")]
+pub(crate) struct RepeatArgs {
+    /// Runs the test again each time so much has passed since it was started; needs --times. A start at which the run
+    /// before still goes on is skipped. The exit code is that of the worst run
+    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    pub(crate) every: Option<Duration>,
+    /// How many starts there are in all with --every
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_TIMES))]
+    pub(crate) times: Option<u32>,
 }
 
 /// In which form a result is written.

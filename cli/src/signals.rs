@@ -9,6 +9,7 @@ pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    came: bool,
 }
 
 impl Signals {
@@ -19,6 +20,7 @@ impl Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hang_up: listen(SignalKind::hangup())?,
+            came: false,
         })
     }
 
@@ -29,5 +31,11 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.hang_up.recv() => {}
         }
+        self.came = true;
+    }
+
+    /// Whether one came, whoever waited for it.
+    pub(crate) fn came(&self) -> bool {
+        self.came
     }
 }

@@ -32,6 +32,10 @@ use crate::{
 /// The exit code of a measurement that cannot be believed. k6 has no such thing; its codes begin at 97.
 pub const INVALID: i32 = 96;
 
+/// Chunks that cannot be read that are named in a verdict. A store that damages every object must not make it grow with the
+/// length of the run.
+pub(crate) const MAX_UNREADABLE: usize = 100;
+
 /// All that is known of a run at its end.
 #[derive(Debug)]
 pub struct Evidence<'a> {
@@ -43,7 +47,7 @@ pub struct Evidence<'a> {
     pub lost: &'a BTreeMap<WorkerIndex, Failure>,
     /// The workers' closing records.
     pub closings: &'a [Closing],
-    /// Chunks that could not be read, and why.
+    /// Chunks that could not be read, and why; of very many some.
     pub unreadable: &'a BTreeMap<(WorkerIndex, u32), String>,
     /// The merged samples.
     pub aggregate: &'a Aggregate,
@@ -119,6 +123,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         started_at,
         ended_at,
         duration_ms: duration.as_secs_f64() * 1e3,
+        drift: aggregate.drift(run, duration),
         summary: aggregate.summary(plan, duration),
     }
 }

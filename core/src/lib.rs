@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod closing;
 pub mod cost;
 pub mod deployment;
+mod drift;
 pub mod histogram;
 pub mod ids;
 pub mod judge;

@@ -82,8 +82,65 @@ pub struct Verdict {
     pub ended_at: Option<Timestamp>,
     /// How long the longest worker ran, in milliseconds; rates of counters refer to it.
     pub duration_ms: f64,
+    /// Whether response times and failures changed while the load was level; none for a run of some minutes. It informs:
+    /// the outcome does not depend on it.
+    #[serde(default)]
+    pub drift: Option<Drift>,
     /// The merged metrics.
     pub summary: Summary,
+}
+
+/// How response times and failures changed over a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Drift {
+    /// From when on it was looked at, in milliseconds after the start: the load is level, and has been for some time.
+    pub from_ms: u64,
+    /// Until when.
+    pub until_ms: u64,
+    /// Blocks of equal length that were compared, each with the percentile of all its samples.
+    pub blocks: u32,
+    /// With which confidence the intervals hold: 0.99.
+    pub confidence: f64,
+    /// The slopes, those that drift first.
+    pub slopes: Vec<Slope>,
+    /// Why nothing can be said, if so.
+    pub not_judged: Option<String>,
+}
+
+/// A straight line through a metric over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Slope {
+    /// The metric's name.
+    pub metric: String,
+    /// The tags of a sub-metric as the script writes them.
+    pub suffix: Option<String>,
+    /// What of it: `p(95)` of a trend, `rate` of a rate.
+    pub statistic: String,
+    /// What its values are.
+    pub contains: Contains,
+    /// How much it changes in an hour.
+    pub per_hour: Number,
+    /// The lower end of that figure's confidence interval.
+    pub low: Number,
+    /// The upper end.
+    pub high: Number,
+    /// The mean over the blocks.
+    pub mean: Number,
+    /// How much it changed from the beginning to the end of what was looked at.
+    pub change: Number,
+    /// Whether it drifts: the confidence interval does not reach 0, and the change is one to speak of (2 % of the mean; of
+    /// a rate 0.001).
+    pub drifts: bool,
+}
+
+impl Slope {
+    /// The metric or sub-metric as k6 writes it.
+    pub fn key(&self) -> String {
+        match &self.suffix {
+            Some(suffix) => format!("{}{{{suffix}}}", self.metric),
+            None => self.metric.clone(),
+        }
+    }
 }
 
 /// The answer.

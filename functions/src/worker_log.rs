@@ -39,12 +39,14 @@ impl WorkerLog {
 
     fn hear(&self, line: &str) {
         let mut said = self.lock();
-        said.is_stored = false;
         if said.text.len() + line.len() < LIMIT {
             said.text.push_str(line);
             said.text.push('\n');
+            said.is_stored = false;
         } else {
             said.dropped += 1;
+            // A script that logs for hours must not have the same megabyte stored every few seconds.
+            said.is_stored &= !said.dropped.is_power_of_two();
         }
     }
 
@@ -73,7 +75,7 @@ impl WorkerLog {
         said.is_stored = true;
         let more = match said.dropped {
             0 => String::new(),
-            lines => format!("… and {lines} more lines, which were not kept\n"),
+            lines => format!("… and at least {lines} more lines, which were not kept\n"),
         };
         Some(said.text.clone() + &more)
     }
@@ -106,6 +108,12 @@ mod tests {
         (0..9).for_each(|_| log.hear(&line));
         let text = log.unstored().unwrap_or_default();
         assert!(text.len() <= LIMIT + 100, "{}", text.len());
-        assert!(text.ends_with("… and 6 more lines, which were not kept\n"), "{}", &text[text.len() - 60..]);
+        assert!(text.ends_with("… and at least 6 more lines, which were not kept\n"), "{}", &text[text.len() - 60..]);
+        // And is not stored again and again.
+        let stored_again = (0..10_000).filter(|_| {
+            log.hear(&line);
+            log.unstored().is_some()
+        });
+        assert!(stored_again.count() < 15);
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 }
 
 /// The k6 that lambdaload finds by itself.
-fn own_k6() -> Option<PathBuf> {
+pub(crate) fn own_k6() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
     if let Some(k6) = set("LAMBDALOAD_K6") {
         return Some(k6.into());
@@ -48,7 +48,7 @@ fn own_k6() -> Option<PathBuf> {
 }
 
 /// The demo needs a k6, not a certain one: where the default can't be had, another pinned version will do.
-fn provide_some_k6() -> Result<PathBuf> {
+pub(crate) fn provide_some_k6() -> Result<PathBuf> {
     let mut last = None;
     for pin in &k6::PINS {
         match k6::provide(pin.version) {
@@ -63,13 +63,13 @@ fn provide_some_k6() -> Result<PathBuf> {
 }
 
 /// The example target, which runs until this is dropped or this process is gone, however it goes.
-struct Target {
+pub(crate) struct Target {
     process: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Target {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let mut command = Command::new(process::built("example-target")?);
         // The end of its input is the end of this process. A process group of its own keeps Ctrl-C from it, so that
         // it answers until lambdaload has wound down.

@@ -11,6 +11,7 @@ mod licences;
 mod process;
 mod servers;
 mod simulator;
+mod soak;
 mod suite;
 mod template;
 mod unpack;
@@ -22,7 +23,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 const HELP: &str = "\
 The project's own errands.
@@ -43,6 +44,10 @@ Usage: cargo xtask <COMMAND>
   template         Check the template of a deployment: sam validate --lint, cfn-lint, checkov
   sam-build        Build what it deploys, for this machine's processors, and print the folder
   simulator        Provide the simulator of AWS's policies for the tests (npm), and print its path
+  soak [MINUTES]   The long tests: a simulated day, then MINUTES (default: 20) of real k6; memory must stay level
+  soak --simulated Only the simulated day
+  soak --real MINUTES
+                   Only the real run
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
@@ -86,6 +91,17 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
         ["template"] => template::check()?,
         ["sam-build"] => print_path(&template::build()?)?,
         ["simulator"] => print_path(&simulator::provide()?)?,
+        ["soak", "--simulated"] => soak::simulated()?,
+        ["soak", "--real", minutes] => return soak::real(minutes.parse().context("expected a number of minutes")?),
+        ["soak"] => {
+            soak::simulated()?;
+            return soak::real(20);
+        }
+        ["soak", minutes] => {
+            let minutes = minutes.parse().context("expected a number of minutes")?;
+            soak::simulated()?;
+            return soak::real(minutes);
+        }
         ["licences"] => licences::check()?,
         ["bench", rest @ ..] => {
             process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;

@@ -14,6 +14,7 @@ mod faults;
 mod fleet;
 mod functions;
 mod ledger;
+mod renewal;
 mod schedules;
 mod secrets;
 mod settings;

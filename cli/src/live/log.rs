@@ -9,6 +9,10 @@ use super::words;
 /// Time between two lines when nothing special happens.
 const PERIOD: Duration = Duration::from_secs(10);
 
+/// The same from [`LONG`] on: nobody reads ten thousand lines of one run.
+const LONG_PERIOD: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(10);
+
 /// Decides which live states become lines.
 #[derive(Debug, Default)]
 pub(super) struct Log {
@@ -21,11 +25,13 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// The line for this state, if it is time for one: after ten seconds, with a change of the run's status and with
+    /// The line for this state, if it is time for one: after ten seconds, later in a long run after a minute, with a change of the run's status and with
     /// every worker that is lost.
     pub(super) fn next(&mut self, state: &LiveState) -> Option<String> {
         let changed = state.status != self.status || state.workers.lost > self.lost;
-        let due = self.at.is_none_or(|last| state.at.since(last) >= PERIOD);
+        let is_long = state.elapsed_ms.is_some_and(|elapsed| Duration::from_millis(elapsed) >= LONG);
+        let period = if is_long { LONG_PERIOD } else { PERIOD };
+        let due = self.at.is_none_or(|last| state.at.since(last) >= period);
         if !changed && !due {
             return None;
         }

@@ -187,3 +187,15 @@ fn what_there_should_be_stands_beside_what_there_is() {
     let some = Offered { per_second: 66.67, is_all: false };
     assert_eq!(load(None, Some(some)), "612 VUs   398.2 iterations/s (66.7 of them offered)");
 }
+
+#[test]
+fn a_long_run_has_a_line_a_minute() {
+    let mut log = Log::default();
+    let states = (0..3_600).map(|second| LiveState {
+        at: Timestamp(second * 1_000_000),
+        elapsed_ms: Some(second.unsigned_abs() * 1_000),
+        ..running()
+    });
+    let lines = states.filter_map(|state| log.next(&state)).count();
+    assert_eq!(lines, 60 + 50);
+}

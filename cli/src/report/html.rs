@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use lambdaload_core::{
     plan::plural,
     ports,
-    summary::{crossing, error_bound, folded, format, headline, next_steps, text},
+    summary::{crossing, drift, error_bound, folded, format, headline, next_steps, text},
     timeline::Timeline,
     verdict::{MetricSummary, Outcome, ReasonCode, Values, Verdict},
 };
@@ -15,8 +15,8 @@ use super::{
     chart::view_box,
     figure::{Figure, figures},
     tables::{
-        Check, MetricTable, Missing, Threshold, Worker, checks, counted, missing, other_metrics, thresholds, trends,
-        workers,
+        Check, Drift, MetricTable, Missing, Threshold, Worker, checks, counted, drifts, missing, other_metrics,
+        thresholds, trends, workers,
     },
 };
 
@@ -38,6 +38,8 @@ struct Page<'a> {
     figures: Vec<Figure>,
     view_box: String,
     crossings: bool,
+    drift: Option<String>,
+    drifts: Vec<Drift>,
     thresholds: Vec<Threshold<'a>>,
     trends: Option<MetricTable>,
     others: Vec<MetricTable>,
@@ -81,6 +83,8 @@ pub(crate) fn render_html(verdict: &Verdict, timeline: &Timeline) -> anyhow::Res
         figures: figures(verdict, timeline)?,
         view_box: view_box(),
         crossings: verdict.thresholds.iter().any(|t| t.first_crossed_ms.is_some()),
+        drift: drift::drift(verdict),
+        drifts: drifts(verdict),
         thresholds: thresholds(verdict),
         trends: trends(verdict),
         others: other_metrics(verdict),

@@ -6,8 +6,8 @@ use lambdaload_core::{
     plan::TimeUnit,
     records::WorkerPhase,
     series::Contains,
-    summary::{compared_value, format, text},
-    verdict::{CheckSummary, MetricSummary, ThresholdResult, Values, Verdict, WorkerResult},
+    summary::{compared_value, drift, format, text},
+    verdict::{CheckSummary, MetricSummary, Slope, ThresholdResult, Values, Verdict, WorkerResult},
 };
 
 /// What stands for a value that there is not.
@@ -23,6 +23,20 @@ pub(super) struct Threshold<'a> {
     pub(super) value: String,
     /// When it was first seen not to hold.
     pub(super) first_crossed: String,
+}
+
+/// How a metric changed over time.
+pub(super) struct Drift {
+    /// What of which metric.
+    pub(super) name: String,
+    /// How much in an hour, at least and at most.
+    pub(super) low: String,
+    pub(super) high: String,
+    /// The values at the beginning and at the end.
+    pub(super) from: String,
+    pub(super) to: String,
+    /// Whether that is a drift.
+    pub(super) drifts: bool,
 }
 
 /// All metrics of one type.
@@ -91,6 +105,17 @@ pub(super) struct Missing<'a> {
     pub(super) read: String,
     /// Samples that were merged.
     pub(super) merged: String,
+}
+
+pub(super) fn drifts(verdict: &Verdict) -> Vec<Drift> {
+    let slopes = verdict.drift.iter().flat_map(|drift| &drift.slopes);
+    let drift_of = |slope: &Slope| {
+        let end = |value: f64| if value.is_finite() { drift::change(value, slope) } else { NOTHING.to_owned() };
+        let (from, to) = drift::ends(slope);
+        let (low, high) = (end(slope.low.0), end(slope.high.0));
+        Drift { name: drift::name(slope), low, high, from, to, drifts: slope.drifts }
+    };
+    slopes.map(drift_of).collect()
 }
 
 /// The thresholds in the script's order.

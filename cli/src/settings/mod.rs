@@ -9,6 +9,7 @@ mod file;
 mod pairs;
 mod place;
 mod platform;
+mod repeat;
 mod secrets;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -23,6 +24,7 @@ use self::environment::Environment;
 pub(crate) use self::file::{FILE_NAME, FileSettings};
 pub(crate) use self::place::{PlaceSettings, StackSettings};
 pub(crate) use self::platform::{PlatformSettings, TaskSettings};
+pub(crate) use self::repeat::{Every, MAX_TIMES, parse_interval};
 use crate::{
     args::{CommonArgs, Form, FormArgs, TestArgs, TimeUnitName},
     error::Failure,
@@ -35,7 +37,7 @@ pub(crate) const DEFAULT_SCRIPT: &str = "script.js";
 const DEFAULT_DIR: &str = ".lambdaload";
 
 /// A test and how to run it.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TestSettings {
     /// Script or archive.
     pub(crate) script: PathBuf,
@@ -77,6 +79,8 @@ pub(crate) struct TestSettings {
     pub(crate) platform: PlatformSettings,
     /// Form of the result.
     pub(crate) form: Form,
+    /// When it runs again; none runs it once.
+    pub(crate) every: Option<Every>,
 }
 
 /// Where settings come from besides flags.
@@ -115,6 +119,9 @@ impl Sources {
     pub(crate) fn test(mut self, args: TestArgs) -> Result<TestSettings, Failure> {
         let form = self.form(&args.form)?;
         let platform = self.platform(&args.platform)?;
+        let summary_export = args.summary_export.clone().or_else(|| self.path(environment::SUMMARY_EXPORT));
+        let summary_export = summary_export.or_else(|| self.file.summary_export.clone());
+        let every = Every::read(&args, summary_export.as_deref())?;
         let texts = |table: BTreeMap<String, file::Scalar>| table.into_iter().map(|(key, value)| (key, value.0));
         let of_config = texts(std::mem::take(&mut self.file.env));
         let secrets = self.secrets(&args)?;
@@ -150,13 +157,11 @@ impl Sources {
             time_unit: args.summary_time_unit.or(self.file.summary_time_unit).map(TimeUnit::from),
             summary_mode: summary_mode.or(self.file.summary_mode).unwrap_or_default(),
             machine_readable_summary: args.new_machine_readable_summary || self.file.new_machine_readable_summary,
-            summary_export: args
-                .summary_export
-                .or_else(|| self.path(environment::SUMMARY_EXPORT))
-                .or_else(|| self.file.summary_export.clone()),
+            summary_export,
             out_dir: args.out_dir.or_else(|| self.path(environment::OUT_DIR)).or_else(|| self.file.out_dir.clone()),
             platform,
             form,
+            every,
         })
     }
 
@@ -216,7 +221,7 @@ impl From<TimeUnitName> for TimeUnit {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const FILE: &str = r#"
@@ -239,6 +244,11 @@ mod tests {
             [one, two, ..] => Environment::from([*one, *two]),
         };
         Sources { environment, file: FileSettings::parse(FILE).expect("reads") }
+    }
+
+    /// Those of a test of which nothing was said.
+    pub(crate) fn usual() -> TestSettings {
+        Sources::default().test(TestArgs::default()).expect("resolves")
     }
 
     #[test]

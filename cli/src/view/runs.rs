@@ -59,7 +59,7 @@ fn metric<'v>(verdict: &'v Verdict, name: &str) -> Option<&'v MetricSummary> {
 }
 
 /// An invalid measurement has no percentile that could be compared with others.
-fn p95(verdict: &Verdict) -> Option<String> {
+pub(crate) fn p95(verdict: &Verdict) -> Option<String> {
     let metric = metric(verdict, "http_req_duration").filter(|_| verdict.outcome != Outcome::Invalid)?;
     match &metric.values {
         Values::Trend { count: 1.., percentiles, .. } => Some(numbers::milliseconds(percentiles.get("p(95)")?.0)),
@@ -67,7 +67,8 @@ fn p95(verdict: &Verdict) -> Option<String> {
     }
 }
 
-fn failed(verdict: &Verdict) -> Option<String> {
+/// The share of failed requests, likewise.
+pub(crate) fn failed(verdict: &Verdict) -> Option<String> {
     let metric = metric(verdict, "http_req_failed").filter(|_| verdict.outcome != Outcome::Invalid)?;
     match &metric.values {
         Values::Rate { rate, passes, fails } if passes + fails > 0 => Some(numbers::percent(rate.0)),

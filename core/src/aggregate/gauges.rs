@@ -68,9 +68,9 @@ impl WorkerGauges {
         let mut standing: BTreeMap<WorkerIndex, (i64, f64)> = BTreeMap::new();
         let mut sums = Vec::new();
         for (start, slice) in self.slices.iter() {
-            standing.extend(slice.0.iter().map(|(worker, last)| (*worker, (start, last.value))));
-            let reach = STANDS_FOR_SECONDS.max(self.slices.width());
-            standing.retain(|_, (seen, _)| start - *seen < reach);
+            let until = start.saturating_add(STANDS_FOR_SECONDS.max(self.slices.width_at(start)));
+            standing.extend(slice.0.iter().map(|(worker, last)| (*worker, (until, last.value))));
+            standing.retain(|_, (until, _)| start < *until);
             if start >= complete_from {
                 sums.push((start, standing.values().map(|(_, value)| value).sum()));
             }

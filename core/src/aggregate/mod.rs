@@ -1,10 +1,12 @@
 //! The merged samples of all workers.
 //!
 //! Chunks may come in any order and more than once; each counts once, by (worker, attempt, sequence). Memory grows with
-//! the number of series, and with the logarithm of the run's length: see [`slices`].
+//! the number of series, and not with the length of the run: see [`slices`] and [`sequences`].
 
+mod drift;
 mod gauges;
 mod groups;
+mod sequences;
 mod slices;
 mod summary;
 mod view;
@@ -12,23 +14,31 @@ mod view;
 pub use groups::MAX_GROUPS;
 pub(crate) use view::RATE_SECONDS;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    aggregate::{gauges::WorkerGauges, slices::Slices},
+    aggregate::{gauges::WorkerGauges, sequences::Sequences, slices::Slices},
     chunk::{Chunk, ChunkSeries},
     ids::{Attempt, WorkerIndex},
-    series::{Metric, Rollup, SeriesId},
+    selector::Selector,
+    series::{Metric, Rollup, SeriesId, Tags},
     stats::{KindMismatch, Stats},
-    threshold::LimitCount,
+    threshold::{LimitCount, Threshold},
     timestamp::Timestamp,
 };
+
+/// Metrics that are kept over time, beside those that thresholds are on: what the live view, the charts and
+/// [`Aggregate::drift`] are made of.
+const OVER_TIME: [&str; 6] =
+    ["http_req_duration", "iteration_duration", "http_req_failed", "checks", "http_reqs", "iterations"];
 
 /// The merged samples.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Aggregate {
+    /// What thresholds are on.
+    thresholds: Vec<(String, Tags)>,
     series: HashMap<SeriesId, Merged>,
     metrics: BTreeMap<String, Metric>,
     workers: BTreeMap<WorkerIndex, MergedWorker>,
@@ -41,7 +51,7 @@ struct Merged {
     total: Stats,
     /// The least that any worker gave; so the order of merging does not matter.
     ordinal: u32,
-    /// Only of series with windows of a second: these are what people watch.
+    /// Only of what is judged or shown over time; see [`OVER_TIME`].
     slices: Option<Slices<Stats>>,
     /// Only of gauges that add up over workers.
     gauges: Option<WorkerGauges>,
@@ -54,10 +64,8 @@ struct Merged {
 #[derive(Debug, Serialize, Deserialize)]
 struct MergedWorker {
     attempt: Attempt,
-    /// All chunks up to this one are merged.
-    up_to: u32,
-    /// Chunks behind a gap.
-    beyond: BTreeSet<u32>,
+    /// Chunks that need not be fetched any more.
+    chunks: Sequences,
     samples: u64,
 }
 
@@ -76,6 +84,12 @@ impl Aggregate {
         Self::default()
     }
 
+    /// Nothing yet; what these thresholds are on will be kept over time.
+    pub fn with_thresholds(thresholds: &[Threshold]) -> Self {
+        let named = |selector: &Selector| (selector.metric.clone(), selector.tags());
+        Self { thresholds: thresholds.iter().map(|threshold| named(&threshold.selector)).collect(), ..Self::default() }
+    }
+
     /// Merges a chunk, whole or not at all.
     pub fn apply(&mut self, chunk: &Chunk) -> Result<Applied, KindMismatch> {
         for series in &chunk.series {
@@ -86,7 +100,7 @@ impl Aggregate {
         }
         let (index, attempt) = (chunk.key.worker, chunk.key.attempt);
         let worker = self.workers.entry(index).or_insert_with(|| MergedWorker::new(attempt));
-        if worker.attempt != attempt || !worker.is_new(chunk.key.sequence) {
+        if worker.attempt != attempt || !worker.chunks.insert(chunk.key.sequence) {
             return Ok(Applied::Ignored);
         }
         for series in &chunk.series {
@@ -100,9 +114,11 @@ impl Aggregate {
         if !self.metrics.contains_key(&metric.name) {
             self.metrics.insert(metric.name.clone(), metric.clone());
         }
+        let is_new = !self.series.contains_key(&chunk.id);
+        let over_time = is_new && self.is_kept_over_time(&chunk.id);
         let merged = match self.series.get_mut(&chunk.id) {
             Some(merged) => merged,
-            None => self.series.entry(chunk.id.clone()).or_insert_with(|| Merged::new(&chunk.id)),
+            None => self.series.entry(chunk.id.clone()).or_insert_with(|| Merged::new(&chunk.id, over_time)),
         };
         merged.ordinal = merged.ordinal.min(chunk.ordinal);
         let mut samples = 0;
@@ -111,6 +127,8 @@ impl Aggregate {
             merged.total.merge(&window.stats)?;
             if let Some(slices) = &mut merged.slices {
                 slices.merge(window.start, &window.stats);
+            }
+            if chunk.id.rollup == Rollup::All {
                 self.newest_second = self.newest_second.max(window.start);
             }
             if let Some(gauges) = &mut merged.gauges {
@@ -132,14 +150,28 @@ impl Aggregate {
         Ok(())
     }
 
-    /// The number of the last chunk of a worker up to which none is missing; 0 for none.
-    pub fn merged_up_to(&self, index: WorkerIndex) -> u32 {
-        self.workers.get(&index).map_or(0, |w| w.up_to)
+    /// Chunks of a worker, up to this number, that are neither merged nor given up; rising.
+    pub fn missing_chunks(&self, index: WorkerIndex, up_to: u32) -> impl Iterator<Item = u32> {
+        let none = Sequences::default();
+        let known = self.workers.get(&index).map(|worker| &worker.chunks);
+        let missing: Vec<u32> = known.unwrap_or(&none).missing(up_to).collect();
+        missing.into_iter()
     }
 
-    /// Whether a chunk of a worker is merged.
-    pub fn has_merged(&self, index: WorkerIndex, sequence: u32) -> bool {
-        self.workers.get(&index).is_some_and(|w| sequence <= w.up_to || w.beyond.contains(&sequence))
+    /// Notes that a chunk will never be merged. Its samples are missing, which conservation will tell.
+    pub fn give_up(&mut self, index: WorkerIndex, attempt: Attempt, sequence: u32) {
+        self.workers.entry(index).or_insert_with(|| MergedWorker::new(attempt)).chunks.insert(sequence);
+    }
+
+    fn is_kept_over_time(&self, id: &SeriesId) -> bool {
+        let name = id.metric.name.as_str();
+        match id.rollup {
+            Rollup::All if OVER_TIME.contains(&name) => true,
+            Rollup::All | Rollup::Selector => {
+                self.thresholds.iter().any(|(metric, tags)| metric == name && *tags == id.tags)
+            }
+            Rollup::Check | Rollup::TagSet | Rollup::Rest => false,
+        }
     }
 
     /// The end of the second of the latest sample; none without samples.
@@ -170,29 +202,18 @@ impl Aggregate {
 
 impl MergedWorker {
     fn new(attempt: Attempt) -> Self {
-        Self { attempt, up_to: 0, beyond: BTreeSet::new(), samples: 0 }
-    }
-
-    /// Notes a chunk; whether it had not been noted before.
-    fn is_new(&mut self, sequence: u32) -> bool {
-        if sequence <= self.up_to || !self.beyond.insert(sequence) {
-            return false;
-        }
-        while self.beyond.remove(&(self.up_to + 1)) {
-            self.up_to += 1;
-        }
-        true
+        Self { attempt, chunks: Sequences::default(), samples: 0 }
     }
 }
 
 impl Merged {
-    fn new(id: &SeriesId) -> Self {
-        let watched = matches!(id.rollup, Rollup::All | Rollup::Selector);
+    fn new(id: &SeriesId, over_time: bool) -> Self {
+        let adds_up = matches!(id.rollup, Rollup::All | Rollup::Selector) && id.metric.adds_over_workers();
         Self {
             total: Stats::empty(id.metric.kind),
             ordinal: u32::MAX,
-            slices: watched.then(Slices::new),
-            gauges: (watched && id.metric.adds_over_workers()).then(WorkerGauges::default),
+            slices: over_time.then(Slices::new),
+            gauges: adds_up.then(WorkerGauges::default),
             limits: Vec::new(),
             by_worker: BTreeMap::new(),
         }
@@ -262,14 +283,16 @@ pub(crate) mod tests {
     fn a_gap_is_seen() {
         let pieces = (0..4).map(|s| sample("http_reqs", s, 1.0, "{}")).collect();
         let chunks = chunks(&[pieces], &[]);
-        let with_gap = aggregate(&[chunks[0].clone(), chunks[1].clone(), chunks[3].clone()]);
-        assert_eq!(with_gap.merged_up_to(WorkerIndex(0)), 2);
-        assert_eq!(
-            [2, 3, 4, 5].map(|sequence| with_gap.has_merged(WorkerIndex(0), sequence)),
-            [true, false, true, false]
-        );
-        assert_eq!(aggregate(&chunks).merged_up_to(WorkerIndex(0)), 4);
-        assert_eq!(with_gap.merged_up_to(WorkerIndex(7)), 0);
+        let missing = |aggregate: &Aggregate, worker, up_to| {
+            aggregate.missing_chunks(WorkerIndex(worker), up_to).collect::<Vec<_>>()
+        };
+        let mut with_gap = aggregate(&[chunks[0].clone(), chunks[1].clone(), chunks[3].clone()]);
+        assert_eq!((missing(&with_gap, 0, 5), missing(&with_gap, 0, 2)), (vec![3, 5], vec![]));
+        assert_eq!(missing(&with_gap, 7, 2), [1, 2]);
+        with_gap.give_up(WorkerIndex(0), Attempt(1), 3);
+        assert_eq!(missing(&with_gap, 0, 5), [5]);
+        assert_eq!(with_gap.apply(&chunks[2]), Ok(Applied::Ignored));
+        assert!(missing(&aggregate(&chunks), 0, 4).is_empty());
     }
 
     #[test]
@@ -315,10 +338,10 @@ pub(crate) mod tests {
             let many = aggregate(&parts);
             prop_assert_eq!(totals(&many), totals(&one));
             prop_assert_eq!(many.samples(), lines.len() as u64);
-            let id = one.series.keys().find(|id| id.rollup == Rollup::Selector);
-            if let Some(id) = id {
-                prop_assert_eq!(&many.series[id].limits, &one.series[id].limits);
-                prop_assert_eq!(&many.series[id].slices, &one.series[id].slices);
+            for (id, merged) in &one.series {
+                prop_assert_eq!(&many.series[id].limits, &merged.limits);
+                prop_assert_eq!(&many.series[id].slices, &merged.slices);
+                prop_assert_eq!(merged.slices.is_some(), id.rollup == Rollup::All && OVER_TIME.contains(&id.metric.name.as_str()));
             }
         }
     }

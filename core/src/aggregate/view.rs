@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    aggregate::{Aggregate, slices::MAX_SLICES},
+    aggregate::{
+        Aggregate,
+        slices::{oldest_width, start_of},
+    },
     histogram::RELATIVE_ERROR,
     live::Latency,
     stats::Stats,
@@ -14,8 +17,8 @@ use crate::{
 /// Seconds over which the live rates are taken: long enough not to jump, short enough to follow.
 pub(crate) const RATE_SECONDS: i64 = 3;
 
-/// Slices of the live view's sparkline.
-const HISTORY: usize = 12;
+/// Seconds of the live view's sparkline.
+const HISTORY: i64 = 12;
 
 impl Aggregate {
     /// VUs now, over all workers.
@@ -34,14 +37,13 @@ impl Aggregate {
     /// A counter per second over the last few whole seconds; none without samples.
     pub fn counter_per_second(&self, metric: &str) -> Option<f64> {
         let slices = self.all(metric)?.slices.as_ref()?;
-        let reach = RATE_SECONDS.max(slices.width());
         // The newest second is still coming in.
-        let end = self.newest_second.div_euclid(slices.width()) * slices.width();
-        let recent =
-            slices.iter().rev().filter(|(start, _)| *start < end).take_while(|(start, _)| *start >= end - reach);
+        let end = self.newest_second;
+        let recent = slices.iter().rev().filter(|(start, _)| *start < end);
+        let recent = recent.take_while(|(start, _)| *start >= end.saturating_sub(RATE_SECONDS));
         // A fold: the sum of no floats is -0.
         let sum = recent.fold(0.0, |sum, (_, stats)| sum + sum_of(stats));
-        Some(sum / reach as f64)
+        Some(sum / RATE_SECONDS as f64)
     }
 
     /// The end of the seconds over which live rates are taken.
@@ -60,8 +62,7 @@ impl Aggregate {
         let merged = self.all(metric)?;
         let percentile = |quantile| merged.total.percentile(quantile);
         let slices = merged.slices.as_ref()?;
-        let end = self.newest_second.div_euclid(slices.width()) * slices.width();
-        let starts = (1..=i64::try_from(HISTORY).unwrap_or(0)).rev().map(|back| end - back * slices.width());
+        let starts = (1..=HISTORY).rev().map(|back| self.newest_second.saturating_sub(back));
         let p95_of = |start| slices.get(start).and_then(|s| s.percentile(0.95)).unwrap_or(0.0);
         Some(Latency {
             metric: metric.to_owned(),
@@ -73,26 +74,26 @@ impl Aggregate {
         })
     }
 
-    /// The run in slices.
+    /// The run in slices of one width.
     pub fn timeline(&self) -> Timeline {
         let names = ["http_reqs", "iterations", "http_req_failed", "checks"];
-        let latency = self.latency_metric();
-        let watched = names.into_iter().chain(latency);
-        let widths = watched.clone().filter_map(|name| Some(self.all(name)?.slices.as_ref()?.width()));
-        let Some(width) = widths.max() else { return Timeline::default() };
-        let width = self.bounded_width(watched.clone(), width);
+        let watched = || names.into_iter().chain(self.latency_metric());
+        let series = || watched().filter_map(|name| Some((name, self.all(name)?.slices.as_ref()?)));
+        let spans = series().filter_map(|(_, slices)| slices.span());
+        let whole = spans.reduce(|(first, last), (from, to)| (first.min(from), last.max(to)));
+        let Some((first, last)) = whole else { return Timeline::default() };
+        // No series is coarser anywhere: it lasts no longer than all together.
+        let width = oldest_width(first, last);
         let mut slices: BTreeMap<i64, Slice> = BTreeMap::new();
-        for name in watched {
-            let Some(mut series) = self.all(name).and_then(|m| m.slices.clone()) else { continue };
-            series.widen(width);
-            for (start, stats) in series.iter() {
+        for (name, series) in series() {
+            for (start, stats) in series.evenly(width) {
                 let slice = slices.entry(start).or_default();
-                let per_second = sum_of(stats) / width as f64;
+                let per_second = sum_of(&stats) / width as f64;
                 match name {
                     "http_reqs" => slice.requests_per_second = per_second,
                     "iterations" => slice.iterations_per_second = per_second,
-                    "http_req_failed" => slice.failed_rate = share(stats),
-                    "checks" => slice.checks_rate = share(stats),
+                    "http_req_failed" => slice.failed_rate = share(&stats),
+                    "checks" => slice.checks_rate = share(&stats),
                     _ => {
                         slice.p50 = stats.percentile(0.5);
                         slice.p95 = stats.percentile(0.95);
@@ -118,22 +119,10 @@ impl Aggregate {
         }
     }
 
-    /// The width with which all slices are few, even if samples lie far apart because a clock was wrong.
-    fn bounded_width<'a>(&'a self, watched: impl Iterator<Item = &'a str>, mut width: i64) -> i64 {
-        let slices = watched.filter_map(|name| self.all(name)?.slices.as_ref());
-        let ends = slices.flat_map(|slices| [slices.iter().next(), slices.iter().next_back()]).flatten();
-        let (first, last) = ends.fold((i64::MAX, i64::MIN), |(first, last), (at, _)| (first.min(at), last.max(at)));
-        let limit = i64::try_from(MAX_SLICES).unwrap_or(i64::MAX);
-        while last.saturating_sub(first) / width >= limit {
-            width *= 2;
-        }
-        width
-    }
-
     fn vus_over_time(&self, width: i64) -> BTreeMap<i64, f64> {
         let Some(gauges) = self.all("vus").and_then(|m| m.gauges.as_ref()) else { return BTreeMap::new() };
         // Of several sums in one slice the last stays.
-        gauges.sums().into_iter().map(|(start, sum)| (start.div_euclid(width) * width, sum)).collect()
+        gauges.sums().into_iter().map(|(start, sum)| (start_of(start, width), sum)).collect()
     }
 
     fn latency_metric(&self) -> Option<&'static str> {
@@ -201,7 +190,7 @@ mod tests {
     fn samples_that_lie_years_apart_have_a_bounded_timeline_too() {
         let early = sample("http_reqs", 1, 3.0, "{}").replace("2026", "1970");
         let timeline = aggregate(&chunks(&[vec![early + &sample("http_reqs", 1, 4.0, "{}")]], &[])).timeline();
-        assert!(timeline.slices.len() <= MAX_SLICES + 1, "{}", timeline.slices.len());
+        assert!(timeline.slices.len() <= 901, "{}", timeline.slices.len());
         let requests: f64 =
             timeline.slices.iter().map(|s| s.requests_per_second * f64::from(timeline.slice_seconds)).sum();
         assert!((requests - 7.0).abs() < 1e-9, "{requests}");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     ids::WorkerIndex,
-    judge::{Evidence, is_script_exception, reason},
+    judge::{Evidence, MAX_UNREADABLE, is_script_exception, reason},
     lifecycle::{AbortCause, Phase},
     plan::plural,
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
@@ -203,11 +203,16 @@ fn teardown_missing(evidence: &Evidence<'_>) -> Option<Reason> {
 }
 
 fn unreadable_chunks(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
-    evidence.unreadable.iter().map(|((worker, sequence), problem)| {
+    let next_step = "check the disk or bucket that holds the store";
+    let each = evidence.unreadable.iter().map(move |((worker, sequence), problem)| {
         let message = format!("chunk {sequence} of {worker} cannot be read: {problem}");
-        let next_step = "check the disk or bucket that holds the store";
         Reason { worker: Some(worker.number()), ..reason(ReasonCode::ChunkUnreadable, message, Some(next_step)) }
-    })
+    });
+    let more = (evidence.unreadable.len() >= MAX_UNREADABLE).then(|| {
+        let message = "more chunks than these may be unreadable, and are not listed".to_owned();
+        reason(ReasonCode::ChunkUnreadable, message, Some(next_step))
+    });
+    each.chain(more)
 }
 
 /// Closing records of workers that closed in order. Of the others it is known that something is missing.

@@ -5,6 +5,7 @@ mod carrier;
 mod deadlines;
 mod fargate;
 mod lambda;
+mod level;
 mod load;
 mod platform;
 mod ramps;

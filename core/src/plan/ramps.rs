@@ -33,7 +33,7 @@ pub(super) fn peak(start: u64, ramps: &[Ramp]) -> u64 {
 }
 
 /// Ramps one after the other: the level each starts from, when, and the ramp.
-fn each(start: u64, ramps: &[Ramp]) -> impl Iterator<Item = (u64, Duration, Ramp)> {
+pub(super) fn each(start: u64, ramps: &[Ramp]) -> impl Iterator<Item = (u64, Duration, Ramp)> {
     ramps.iter().scan((start, Duration::ZERO), |(level, begins), ramp| {
         let this = (*level, *begins, *ramp);
         (*level, *begins) = (ramp.target, begins.saturating_add(ramp.lasts));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FAINT, Style, format, wrap::wrapped};
+use super::{FAINT, Style, drift::drift, format, wrap::wrapped};
 use crate::{
     plan::plural,
     recorder::MAX_TAG_SETS,
@@ -10,7 +10,7 @@ use crate::{
     verdict::{Outcome, Verdict, WorkerResult},
 };
 
-/// The lines `run`, `schedule` if one has started it, `workers`, `samples`, `percentiles`, `tag sets` if there were too many, and `report` if one was written.
+/// The lines `run`, `schedule` if one has started it, `workers`, `samples`, `percentiles`, `tag sets` if there were too many, `drift` of a run of some minutes, and `report` if one was written.
 pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
     let lasted = Duration::try_from_secs_f64(verdict.duration_ms / 1000.0).unwrap_or_default();
     let mut facts = vec![
@@ -24,6 +24,9 @@ pub(super) fn facts(verdict: &Verdict, style: &Style, report: Option<&str>) -> S
     }
     if let Some(folded) = folded(verdict) {
         facts.push(("tag sets", folded));
+    }
+    if let Some(drift) = drift(verdict) {
+        facts.push(("drift", drift));
     }
     if let Some(report) = report {
         facts.push(("report", report.to_owned()));

@@ -5,6 +5,7 @@
 //! that whatever was built on k6's output goes on working; `golden/summary` holds what k6 itself printed.
 
 mod conclusion;
+pub mod drift;
 pub mod export;
 mod facts;
 pub mod format;

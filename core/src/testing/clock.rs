@@ -31,6 +31,11 @@ const MAIN: u64 = 0;
 /// Runs a future, and all that it spawns, in virtual time, and returns what it returns; tasks that still run are dropped
 /// then. Panics if everything waits and no timer will end that, and if two hours of virtual time have passed.
 pub fn run_virtual<T, F: Future<Output = T>>(begin: impl FnOnce(VirtualTime) -> F) -> T {
+    run_virtual_within(LIMIT, begin)
+}
+
+/// The same for so much virtual time.
+pub fn run_virtual_within<T, F: Future<Output = T>>(limit: Duration, begin: impl FnOnce(VirtualTime) -> F) -> T {
     let time = VirtualTime::default();
     let mut main = pin!(begin(time.clone()));
     time.lock().ready.push_back(MAIN);
@@ -39,7 +44,7 @@ pub fn run_virtual<T, F: Future<Output = T>>(begin: impl FnOnce(VirtualTime) -> 
         while let Some(id) = time.next_ready() {
             polls += 1;
             assert!(polls < POLLS_AT_ONE_MOMENT, "a loop that waits for nothing, at {:?}", time.elapsed());
-            let waker = Waker::from(Arc::new(TaskWaker { id, time: time.clone() }));
+            let waker = time.waker(id);
             let mut context = Context::from_waker(&waker);
             if id != MAIN {
                 time.poll_task(id, &mut context);
@@ -48,7 +53,7 @@ pub fn run_virtual<T, F: Future<Output = T>>(begin: impl FnOnce(VirtualTime) -> 
                 return output;
             }
         }
-        time.advance();
+        time.advance(limit);
     }
 }
 
@@ -68,6 +73,8 @@ struct State {
     /// `None` while a task is being polled.
     tasks: BTreeMap<u64, Option<BoxFuture<'static, ()>>>,
     tasks_so_far: u64,
+    /// One of each task, so that whoever keeps them can tell that two are the same.
+    wakers: BTreeMap<u64, Waker>,
     /// Tasks that were cancelled while they were being polled.
     cancelled: BTreeSet<u64>,
 }
@@ -114,6 +121,11 @@ impl VirtualTime {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn waker(&self, id: u64) -> Waker {
+        let new = || Waker::from(Arc::new(TaskWaker { id, time: self.clone() }));
+        self.lock().wakers.entry(id).or_insert_with(new).clone()
+    }
+
     fn next_ready(&self) -> Option<u64> {
         self.lock().ready.pop_front()
     }
@@ -125,6 +137,7 @@ impl VirtualTime {
         let cancelled = state.cancelled.remove(&id);
         if poll.is_ready() || cancelled {
             state.tasks.remove(&id);
+            state.wakers.remove(&id);
         } else if let Some(place) = state.tasks.get_mut(&id) {
             *place = Some(future);
             return;
@@ -135,13 +148,13 @@ impl VirtualTime {
     }
 
     /// Goes to the next moment for which somebody waits.
-    fn advance(&self) {
+    fn advance(&self, limit: Duration) {
         let due = {
             let mut state = self.lock();
             let Some((moment, _)) = state.timers.keys().next().copied() else {
                 panic!("at {:?} everything waits, and nothing will end that", state.elapsed);
             };
-            assert!(moment < LIMIT, "something hangs: {LIMIT:?} have passed");
+            assert!(moment < limit, "something hangs: {limit:?} have passed");
             state.elapsed = moment;
             let later = state.timers.split_off(&(moment, u64::MAX));
             std::mem::replace(&mut state.timers, later)
@@ -153,6 +166,8 @@ impl VirtualTime {
         // Dropping one may spawn another.
         loop {
             let tasks = std::mem::take(&mut self.lock().tasks);
+            // They hold this state.
+            self.lock().wakers.clear();
             if tasks.is_empty() {
                 return;
             }
@@ -179,6 +194,7 @@ impl Task {
         match state.tasks.get(&self.id) {
             Some(Some(_)) => {
                 let future = state.tasks.remove(&self.id);
+                state.wakers.remove(&self.id);
                 drop(state);
                 drop(future);
             }

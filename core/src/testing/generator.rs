@@ -37,6 +37,9 @@ pub struct K6Script {
     pub vus: u32,
     /// Its samples, by the time after it was resumed.
     pub samples: Vec<(Duration, SampleLine)>,
+    /// More samples for each second of a long run: the whole seconds since it was resumed come to samples, each with the
+    /// part of that second after which it comes up.
+    pub traffic: Option<Traffic>,
     /// How long its iterations last, from being resumed; [`Duration::MAX`] for one that does not end by itself.
     pub lasts: Duration,
     /// How its iterations end then.
@@ -62,6 +65,9 @@ pub struct K6Script {
     /// Samples that it says it could not write.
     pub unwritten: u64,
 }
+
+/// The samples of one second of a run, each with the part of that second after which it comes up.
+pub type Traffic = fn(u64) -> Vec<(Duration, SampleLine)>;
 
 /// One line of its output.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +163,7 @@ impl Default for K6Script {
             ready_after: Duration::from_secs(1),
             vus: 2,
             samples: Vec::new(),
+            traffic: None,
             lasts: Duration::from_secs(10),
             end: ScriptEnd::Over,
             setup: Hook::Nothing,

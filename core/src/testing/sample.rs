@@ -66,6 +66,7 @@ pub fn verdict() -> Verdict {
         started_at: Some(START.plus(std::time::Duration::from_millis(2_310))),
         ended_at: Some(START.plus(std::time::Duration::from_millis(452_310))),
         duration_ms: f64::from(SECONDS) * 1000.0,
+        drift: None,
         summary: Summary {
             metrics: metrics(),
             checks: checks(),

@@ -19,7 +19,7 @@ use lambdaload_core::{
     },
     slots::Slots,
     testing::{
-        clock::{Task, VirtualTime, run_virtual},
+        clock::{Task, VirtualTime, run_virtual_within},
         faulty::Faults,
         generator::{Event, ScriptedK6},
         ledger::MemoryLedger,
@@ -121,6 +121,8 @@ pub(crate) struct Inner {
     pub(crate) deployment: Mutex<Deployment>,
     /// How long an aggregator lives.
     pub(crate) aggregator_life: Duration,
+    /// How long a worker lives.
+    pub(crate) worker_life: Duration,
     pub(crate) state: Mutex<State>,
 }
 
@@ -153,9 +155,19 @@ pub(crate) fn play_on<T>(
     aggregator_life: Duration,
     scene: impl AsyncFnOnce(&Account) -> T,
 ) -> T {
-    run_virtual(|time| async move {
-        let deployment =
-            Deployment { capacity, worker_life: WORKER_LIFE, task_capacity: TASK_CAPACITY, version: "0.1.0".into() };
+    play_within(seconds(7_200), ledger, capacity, (aggregator_life, WORKER_LIFE), scene)
+}
+
+/// The same for so long, with aggregators and workers that live so long.
+pub(crate) fn play_within<T>(
+    limit: Duration,
+    ledger: MemoryLedger,
+    capacity: u32,
+    (aggregator_life, worker_life): (Duration, Duration),
+    scene: impl AsyncFnOnce(&Account) -> T,
+) -> T {
+    run_virtual_within(limit, |time| async move {
+        let deployment = Deployment { capacity, worker_life, task_capacity: TASK_CAPACITY, version: "0.1.0".into() };
         let inner = Inner {
             time,
             store: Arc::default(),
@@ -167,6 +179,7 @@ pub(crate) fn play_on<T>(
             faults: FUNCTIONS.map(|function| (function, PortFaults::default())).into(),
             deployment: Mutex::new(deployment),
             aggregator_life,
+            worker_life,
             state: Mutex::default(),
         };
         scene(&Account { inner: Arc::new(inner) }).await

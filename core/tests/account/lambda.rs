@@ -31,7 +31,7 @@ use lambdaload_core::{
 use serde_json::{Value, json};
 
 use crate::{
-    account::{Account, Function, Habit, Inner, Rule, WORKER_LIFE},
+    account::{Account, Function, Habit, Inner, Rule},
     ecs::Tasks,
     test::seconds,
 };
@@ -150,7 +150,7 @@ impl Account {
         let life = match function {
             Function::Launcher => LAUNCHER_LIFE,
             Function::Aggregator => self.inner.aggregator_life,
-            Function::Worker => WORKER_LIFE,
+            Function::Worker => self.inner.worker_life,
             Function::Reaper => REAPER_LIFE,
         };
         let (ends_after, words) = match death {

@@ -5,6 +5,7 @@
 mod commands;
 mod differential;
 mod endings;
+mod every;
 mod executors;
 mod extensions;
 mod failures;

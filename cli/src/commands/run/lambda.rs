@@ -15,7 +15,7 @@ use lambdaload_core::{
 use serde::Serialize;
 use tokio::time::interval;
 
-use super::{Finish, launch::Launch, stopped_early};
+use super::{Finish, Ran, launch::Launch, stopped_early};
 use crate::{
     commands::{
         approve::approve,
@@ -50,7 +50,7 @@ pub(super) async fn run(
     dir: &Path,
     printer: &Printer,
     signals: &mut Signals,
-) -> Result<i32, Failure> {
+) -> Result<Ran, Failure> {
     let ReadyThere { deployment, ready, room } = tokio::select! {
         ready = prepare_there(&settings, stack, printer) => ready?,
         () = signals.next() => return Err(stopped_early()),
@@ -80,7 +80,7 @@ pub(super) async fn run(
             return Err(Failure::stopped(format!("run {id} was told to stop")));
         }
         printer.result(&started(&id, &reply, place.deployment())?)?;
-        return Ok(exit::OK);
+        return Ok(Ran { id, exit_code: exit::OK, verdict: None });
     };
     if let LaunchReply::Queued { .. } = reply {
         let most = words(queue);
@@ -93,7 +93,7 @@ pub(super) async fn run(
     let finish = Finish { ports, generator: &generator, secrets, form, folder, outputs, machine_readable, printer };
     finish.finish(&verdict, signals).await;
     printer.talk(&format!("`{}` shows what k6 and the script said", place.command("logs", &id)));
-    Ok(verdict.exit_code)
+    Ok(Ran::with(verdict))
 }
 
 /// Puts the archive where workers find it; one of the same contents may be there from an earlier run.

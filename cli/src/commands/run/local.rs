@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Finish, stopped_early};
+use super::{Finish, Ran, stopped_early};
 use crate::{
     commands::{
         prepare::{Ready, prepare},
@@ -43,7 +43,7 @@ pub(super) async fn run(
     dir: &Path,
     printer: &Printer,
     signals: &mut Signals,
-) -> Result<i32, Failure> {
+) -> Result<Ran, Failure> {
     let Ready { prepared, k6, generator } = tokio::select! {
         ready = prepare(&settings, machine::machine().into(), printer) => ready?,
         () = signals.next() => return Err(stopped_early()),
@@ -76,7 +76,7 @@ pub(super) async fn run(
     if let Some(logs) = logs(&present::folder_of_run(dir, &id)) {
         printer.talk(&logs);
     }
-    Ok(verdict.exit_code)
+    Ok(Ran::with(verdict))
 }
 
 /// Where to read what the script and k6 said, if they said something.

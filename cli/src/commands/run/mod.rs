@@ -1,5 +1,6 @@
 //! `lambdaload run`
 
+mod every;
 mod lambda;
 mod launch;
 mod local;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use lambdaload_adapters::k6::K6;
 use lambdaload_core::{
+    ids::RunId,
     run::{WatchPorts, summarize::summarize},
     secrets::Secrets,
     summary::Handled,
@@ -26,16 +28,43 @@ use crate::{
     signals::Signals,
 };
 
-/// Runs a test; the exit code is its verdict's.
+/// Runs a test, once or again and again; the exit code is its verdict's, of several the worst.
 pub(super) async fn run(settings: TestSettings, place: &PlaceSettings, printer: &Printer) -> Result<i32, Failure> {
     let mut signals = Signals::listen()?;
+    match settings.every {
+        Some(every) => Box::pin(every::run(settings, every, place, printer, &mut signals)).await,
+        None => Ok(run_once(settings, place, printer, &mut signals).await?.exit_code),
+    }
+}
+
+/// A run that was made.
+struct Ran {
+    id: RunId,
+    /// What the command exits with.
+    exit_code: i32,
+    /// None if nobody waited for it.
+    verdict: Option<Verdict>,
+}
+
+impl Ran {
+    fn with(verdict: Verdict) -> Self {
+        Self { id: verdict.run.clone(), exit_code: verdict.exit_code, verdict: Some(verdict) }
+    }
+}
+
+async fn run_once(
+    settings: TestSettings,
+    place: &PlaceSettings,
+    printer: &Printer,
+    signals: &mut Signals,
+) -> Result<Ran, Failure> {
     match &place.deployment {
         None if settings.platform.detach => {
             Err(Failure::not_valid("--detach: this machine's workers end with the command that started them")
                 .hint("--platform lambda runs the test in your AWS account, where it goes on without this command"))
         }
-        None => local::run(settings, &place.dir, printer, &mut signals).await,
-        Some(stack) => Box::pin(lambda::run(settings, stack, &place.dir, printer, &mut signals)).await,
+        None => Box::pin(local::run(settings, &place.dir, printer, signals)).await,
+        Some(stack) => Box::pin(lambda::run(settings, stack, &place.dir, printer, signals)).await,
     }
 }
 

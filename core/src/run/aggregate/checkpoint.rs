@@ -24,7 +24,7 @@ use crate::{
 const MAX_BYTES: usize = 512 << 20;
 
 /// Any change of what a checkpoint holds needs a new number, or another version of lambdaload.
-const SEAL: Seal = Seal { mark: *b"LLcp", format: 1, max_bytes: MAX_BYTES };
+const SEAL: Seal = Seal { mark: *b"LLcp", format: 2, max_bytes: MAX_BYTES };
 
 /// For some hundred megabytes.
 const TRANSFER: Duration = Duration::from_secs(20);

@@ -8,6 +8,7 @@ use crate::{
     chunk::{Chunk, ChunkKey},
     closing::Closing,
     ids::WorkerIndex,
+    judge::MAX_UNREADABLE,
     ports::keys,
     records::{WorkerPhase, WorkerRecord},
     run::{
@@ -45,7 +46,10 @@ impl Conductor<'_> {
                     Err(problem) => Some(problem),
                 };
                 if let Some(problem) = problem {
-                    self.unreadable.insert((key.worker, key.sequence), problem);
+                    self.aggregate.give_up(key.worker, key.attempt, key.sequence);
+                    if self.unreadable.len() < MAX_UNREADABLE {
+                        self.unreadable.insert((key.worker, key.sequence), problem);
+                    }
                 }
             }
             let left = missing.len() - came;

@@ -139,7 +139,7 @@ struct Conductor<'a> {
     lost: BTreeMap<WorkerIndex, Failure>,
     /// Whether the substitute for the first worker was launched from here.
     substitute_launched: bool,
-    /// Chunks that cannot be read, with the reason.
+    /// Chunks that cannot be read, with the reason; see [`judge::MAX_UNREADABLE`].
     unreadable: BTreeMap<(WorkerIndex, u32), String>,
     /// For each threshold, when it was first seen not to hold, after the start.
     first_crossed: Vec<Option<Duration>>,
@@ -200,7 +200,7 @@ impl<'a> Conductor<'a> {
     fn new(ports: &'a Ports, run: RunRecord) -> Self {
         Self {
             ports,
-            aggregate: Aggregate::new(),
+            aggregate: Aggregate::with_thresholds(&run.plan.thresholds),
             workers: BTreeMap::new(),
             gone: BTreeSet::new(),
             lost: BTreeMap::new(),
@@ -371,14 +371,11 @@ impl<'a> Conductor<'a> {
 
     /// Chunks that are in the store, by the workers' records, and not yet merged; the oldest first.
     fn missing_chunks(&self) -> Vec<(WorkerIndex, u32)> {
-        let wanted = self.workers.values().flat_map(|seen| {
-            let record = &seen.record;
-            (self.aggregate.merged_up_to(record.index) + 1..=record.chunks).map(|sequence| (record.index, sequence))
+        let wanted = self.workers.values().flat_map(|SeenWorker { record, .. }| {
+            let missing = self.aggregate.missing_chunks(record.index, record.chunks);
+            missing.map(|sequence| (record.index, sequence))
         });
-        let is_missing = |(index, sequence): &(WorkerIndex, u32)| {
-            !self.aggregate.has_merged(*index, *sequence) && !self.unreadable.contains_key(&(*index, *sequence))
-        };
-        let mut missing: Vec<_> = wanted.filter(is_missing).collect();
+        let mut missing: Vec<_> = wanted.collect();
         missing.sort_unstable_by_key(|(index, sequence)| (*sequence, *index));
         missing
     }

@@ -13,7 +13,7 @@ use crate::{
     ports::{GeneratorError, GeneratorPhase},
     segment::Segment,
     testing::{
-        clock::VirtualClock,
+        clock::{NOON, VirtualClock},
         generator::{Event, Journal, K6Script, Moment, SampleLine, ScriptEnd},
     },
     timestamp::Timestamp,
@@ -131,6 +131,10 @@ impl Life {
                 self.write_sample(at, "vus", f64::from(vus), "{}");
                 self.write_sample(at, "vus_max", f64::from(self.script.vus), "{}");
                 self.next_gauges = at + GAUGES;
+                if let (Some(traffic), Some(resumed_at)) = (self.script.traffic, self.resumed_at) {
+                    let second = at.saturating_sub(resumed_at).as_secs();
+                    traffic(second).into_iter().for_each(|(after, sample)| self.write(at + after, sample));
+                }
             } else {
                 self.flush(at);
             }
@@ -214,10 +218,14 @@ impl Life {
         self.note(now, Event::Resumed);
         self.resumed_at = Some(now);
         for (after, sample) in std::mem::take(&mut self.script.samples) {
-            match sample {
-                SampleLine::Sample { metric, value, tags } => self.write_sample(now + after, &metric, value, &tags),
-                SampleLine::Raw(line) => self.write_line(now + after, line + "\n"),
-            }
+            self.write(now + after, sample);
+        }
+    }
+
+    fn write(&mut self, at: Duration, sample: SampleLine) {
+        match sample {
+            SampleLine::Sample { metric, value, tags } => self.write_sample(at, &metric, value, &tags),
+            SampleLine::Raw(line) => self.write_line(at, line + "\n"),
         }
     }
 }
@@ -227,10 +235,11 @@ pub(super) fn gone(operation: &'static str) -> GeneratorError {
     GeneratorError::Process { operation, cause: "k6 has ended".into() }
 }
 
-/// A time on the day on which virtual time begins, as k6 writes it.
+/// A time in the week in which virtual time begins, as k6 writes it.
 fn rfc3339(at: Timestamp) -> String {
     const DAY_MICROS: i64 = 86_400_000_000;
+    let day = 22 + (at.0.div_euclid(DAY_MICROS) - NOON.0.div_euclid(DAY_MICROS)).clamp(-21, 8);
     let micros = at.0.rem_euclid(DAY_MICROS);
     let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    format!("2026-11-22T{:02}:{:02}:{:02}.{fraction:06}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!("2026-11-{day:02}T{:02}:{:02}:{:02}.{fraction:06}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }

@@ -83,7 +83,9 @@ impl Process {
             if life.changes != changes {
                 return Poll::Ready(());
             }
-            life.wakers.push(context.waker().clone());
+            if !life.wakers.iter().any(|known| known.will_wake(context.waker())) {
+                life.wakers.push(context.waker().clone());
+            }
             Poll::Pending
         });
         futures::pin_mut!(timer, asked);
