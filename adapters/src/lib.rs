@@ -14,3 +14,5 @@ pub mod k6;
 #[cfg(feature = "local")]
 pub mod local;
 mod process;
+#[cfg(feature = "image")]
+mod tls;

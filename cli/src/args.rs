@@ -259,7 +259,7 @@ pub(crate) struct TestArgs {
 }
 
 /// When a test runs again.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Again and again")]
 pub(crate) struct RepeatArgs {
     /// Runs the test again each time so much has passed since it was started; needs --times. A start at which the run

@@ -2,6 +2,8 @@
 //! the function binaries are the real ones.
 
 use std::{
+    fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -35,6 +37,8 @@ pub struct Differences<'a> {
     pub variables: &'a [(&'a str, &'a str)],
     /// Parameters of the template: `WorkerCapacity=2`.
     pub parameters: &'a [&'a str],
+    /// What stands elsewhere in the template, and what in its place.
+    pub edits: &'a [(&'a str, &'a str)],
     /// The certificate of an account that is reached by TLS only.
     pub certificate: Option<&'a Certificate>,
 }
@@ -59,7 +63,7 @@ impl Account {
             None => Ministack::start_with(&variables),
         };
         let account = Self { ministack, stack: "lambdaload".to_owned(), home };
-        account.deploy_again(differences.parameters);
+        account.deploy_from(&edited(account.home.path(), differences.edits), differences.parameters);
         account
     }
 
@@ -68,9 +72,13 @@ impl Account {
     /// # Panics
     /// With what it said, if it fails.
     pub fn deploy_again(&self, parameters: &[&str]) -> String {
+        self.deploy_from(&built().join("template.yaml"), parameters)
+    }
+
+    fn deploy_from(&self, template: &Path, parameters: &[&str]) -> String {
         let capacity = format!("WorkerCapacity={CAPACITY}");
         let usual = ["Architecture=x86_64", "AllowLoopback=true", "ReserveWorkers=false", &capacity];
-        let template = built().join("template.yaml").display().to_string();
+        let template = template.display().to_string();
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../samconfig.toml").display().to_string();
         let mut sam = Command::new(tools().join("sam"));
         sam.args(["deploy", "--template-file", &template, "--config-file", &config, "--stack-name", &self.stack])
@@ -171,6 +179,29 @@ impl Account {
         serde_json::from_str(&said.stdout)
             .unwrap_or_else(|error| panic!("{error}: {said:#?}\nthe functions: {}", self.said()))
     }
+}
+
+/// The template with these edits, beside the rest of what was built, in a folder of its own.
+fn edited(home: &Path, edits: &[(&str, &str)]) -> PathBuf {
+    let template = built().join("template.yaml");
+    if edits.is_empty() {
+        return template;
+    }
+    let folder = home.join("edited");
+    fs::create_dir(&folder).expect("a folder");
+    for entry in fs::read_dir(built()).expect("what was built").flatten() {
+        if entry.path() != template {
+            symlink(entry.path(), folder.join(entry.file_name())).expect("a link");
+        }
+    }
+    let mut text = fs::read_to_string(&template).expect("the template");
+    for (from, to) in edits {
+        assert!(text.contains(from), "the template has no `{from}`");
+        text = text.replace(from, to);
+    }
+    let template = folder.join("template.yaml");
+    fs::write(&template, text).expect("the template");
+    template
 }
 
 /// What `sam build` built.

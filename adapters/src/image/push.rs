@@ -1,6 +1,6 @@
 //! An image's way into a registry.
 
-use std::{fmt, str::FromStr, sync::Once, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use oci_client::{
     Client, RegistryOperation,
@@ -81,11 +81,7 @@ pub struct PushError {
 /// Pushes what the registry does not have of an image, the image itself last; so whoever finds it finds all of it.
 /// `login` is a name and a password.
 pub async fn push(image: &Image, to: &Reference, login: Option<(String, String)>) -> Result<(), PushError> {
-    static TLS: Once = Once::new();
-    TLS.call_once(|| {
-        // It fails if there is one already, which is as good.
-        _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    crate::tls::provide();
     let registry = to.registry().to_owned();
     let failed = |what: &str| {
         let (what, registry) = (what.to_owned(), registry.clone());

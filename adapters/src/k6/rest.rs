@@ -111,6 +111,8 @@ struct ErrorDetail {
 
 impl Rest {
     pub(super) fn new(port: u16) -> reqwest::Result<Self> {
+        #[cfg(feature = "image")]
+        crate::tls::provide();
         // A proxy would be asked for its own loopback.
         Ok(Self { client: Client::builder().no_proxy().build()?, port })
     }

@@ -29,7 +29,20 @@ mod tests {
         let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
         assert_eq!(
             names,
-            ["run", "plan", "runs", "watch", "stop", "scale", "logs", "schedule", "destroy", "doctor", "completions"]
+            [
+                "run",
+                "plan",
+                "runs",
+                "watch",
+                "stop",
+                "scale",
+                "logs",
+                "schedule",
+                "destroy",
+                "image",
+                "doctor",
+                "completions"
+            ]
         );
         assert!(command.get_arguments().any(|argument| argument.get_id() == "quiet"));
     }

@@ -13,6 +13,9 @@ static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
 #[expect(dead_code)]
 #[path = "../account/account.rs"]
 mod account;
+#[expect(dead_code)]
+#[path = "../account/ecs.rs"]
+mod ecs;
 #[path = "../account/lambda.rs"]
 mod lambda;
 #[expect(dead_code)]

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "these are tests")]
 
 mod containers;
+mod fargate;
 mod faults;
 mod life;
 mod limits;

@@ -155,6 +155,7 @@ impl Guarded {
             variables: &[("AUTH", "true"), ("AWS_ENDPOINT_URL", &endpoint)],
             parameters: &["WorkerCapacity=2", &format!("NotifyTopicArns={TOPIC}")],
             certificate: Some(&certificate),
+            ..Differences::default()
         });
         recorder.forward_to(&account.endpoint());
         account.ask("client('sns').create_topic(Name='verdicts')\nprint('null')");

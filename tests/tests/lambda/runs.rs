@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What is the same however the work was dealt out and whenever it was done: thresholds, checks, groups, and all metrics
 /// whose values the script makes from the number of the iteration.
-fn facts(verdict: &Value) -> BTreeMap<String, Value> {
+pub(crate) fn facts(verdict: &Value) -> BTreeMap<String, Value> {
     let mut facts: BTreeMap<String, Value> =
         ["outcome", "exit_code", "thresholds"].into_iter().map(|key| (key.to_owned(), verdict[key].clone())).collect();
     for metric in verdict["summary"]["metrics"].as_array().expect("metrics") {
