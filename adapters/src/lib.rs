@@ -8,11 +8,10 @@
 pub mod aws;
 pub mod clock;
 mod environment;
+mod http;
 #[cfg(feature = "image")]
 pub mod image;
 pub mod k6;
 #[cfg(feature = "local")]
 pub mod local;
 mod process;
-#[cfg(feature = "image")]
-mod tls;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 /// What a run may take where its workers run.
 #[derive(Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Where workers run")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct PlatformArgs {
     /// In an account: prints the run's id as JSON and leaves as soon as the run has been started or queued; `lambdaload watch ID`
     /// shows it and exits with its verdict

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Error> {
             run(service_fn(async |event: LambdaEvent<Value>| worker::handle(wiring, event).await)).await
         }
         Function::Aggregator => {
-            run(service_fn(async |event: LambdaEvent<Value>| aggregator::handle(wiring, event).await)).await
+            run(service_fn(async |event: LambdaEvent<Value>| Box::pin(aggregator::handle(wiring, event)).await)).await
         }
         Function::Reaper => {
             run(service_fn(async |event: LambdaEvent<Value>| reaper::handle(wiring, event.payload).await)).await

@@ -38,6 +38,6 @@ pub async fn task_name(metadata: &str) -> Result<String, CallError> {
 }
 
 async fn ask(url: &str) -> reqwest::Result<Metadata> {
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let client = crate::http::local().timeout(PATIENCE).build()?;
     client.get(url).send().await?.error_for_status()?.json().await
 }

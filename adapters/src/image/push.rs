@@ -81,7 +81,7 @@ pub struct PushError {
 /// Pushes what the registry does not have of an image, the image itself last; so whoever finds it finds all of it.
 /// `login` is a name and a password.
 pub async fn push(image: &Image, to: &Reference, login: Option<(String, String)>) -> Result<(), PushError> {
-    crate::tls::provide();
+    crate::http::provide_tls();
     let registry = to.registry().to_owned();
     let failed = |what: &str| {
         let (what, registry) = (what.to_owned(), registry.clone());

@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tokio::net::TcpSocket;
 
+use crate::http;
+
 /// For whatever k6 answers at once. A k6 that takes all processors may be slow to.
 const QUICK: Duration = Duration::from_secs(5);
 
@@ -111,10 +113,7 @@ struct ErrorDetail {
 
 impl Rest {
     pub(super) fn new(port: u16) -> reqwest::Result<Self> {
-        #[cfg(feature = "image")]
-        crate::tls::provide();
-        // A proxy would be asked for its own loopback.
-        Ok(Self { client: Client::builder().no_proxy().build()?, port })
+        Ok(Self { client: http::local().build()?, port })
     }
 
     pub(super) async fn phase(&self) -> Result<GeneratorPhase, RestError> {

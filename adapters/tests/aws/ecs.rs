@@ -74,7 +74,7 @@ fn started(body: &Value, count: u64) -> Value {
     json!({"tasks": tasks, "failures": []})
 }
 
-/// A service that notes what it is asked, and answers RunTask by this.
+/// A service that notes what it is asked, and answers `RunTask` by this.
 async fn ecs<F>(asked: &Asked, run_task: F) -> Stub
 where
     F: Fn(&Value, usize) -> Response + Clone + Send + Sync + 'static,

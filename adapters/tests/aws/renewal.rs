@@ -59,6 +59,9 @@ async fn endpoint_of_container(keys: &Arc<Mutex<Keys>>) -> Stub {
 /// An account that takes a key only with its token and until its end, as AWS does; behind it is one that takes any.
 async fn strict(keys: &Arc<Mutex<Keys>>, account: String) -> Stub {
     let keys = Arc::clone(keys);
+    // As in the adapters: a build that can push images has TLS in every client.
+    #[cfg(feature = "image")]
+    let _known = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::new();
     Stub::start(move |head: Parts, body: Bytes, _| {
         let (account, client) = (account.clone(), client.clone());

@@ -41,7 +41,7 @@ pub(crate) async fn dispatch(line: CommandLine, environment: Environment, printe
     let open = async |place: Result<PlaceSettings, Failure>| Place::open(&place?, printer).await;
     match line.command {
         Command::Run(args) => Box::pin(run::run(sources.test(*args)?, &place?, printer)).await,
-        Command::Plan(args) => plan::plan(sources.test(*args)?, &place?, printer).await,
+        Command::Plan(args) => Box::pin(plan::plan(sources.test(*args)?, &place?, printer)).await,
         Command::Runs { which } => runs::runs(which, &sources, &open(place).await?, printer).await,
         Command::Watch(args) => watch::watch(&args.run, &args.show, &sources, &open(place).await?, printer).await,
         Command::Stop { run, now } => stop::stop(&run, now, &open(place).await?, printer).await,

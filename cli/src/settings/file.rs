@@ -27,6 +27,7 @@ pub(crate) const FILE_NAME: &str = "lambdaload.toml";
 /// The file's contents. Paths are relative to its folder, which is the current one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct FileSettings {
     /// The script to run without an argument.
     pub(crate) script: Option<PathBuf>,

@@ -226,7 +226,7 @@ impl Launcher<'_> {
         match run.state.phase {
             Phase::Created | Phase::Validated | Phase::Queued => match run.state.abort.clone() {
                 Some(abort) => self.refuse(&run, abort, LaunchReply::Launched).await,
-                None => self.claim(run).await,
+                None => Box::pin(self.claim(run)).await,
             },
             Phase::Initializing if run.state.abort.is_none() => self.call(&run).await,
             Phase::Initializing | Phase::Running | Phase::Finishing => Ok(LaunchReply::Launched),

@@ -36,7 +36,7 @@ const STOP_TIMEOUT: Duration = seconds(120);
 pub(crate) enum TaskHabit {
     /// It takes so long to start.
     Slow(Duration),
-    /// RunTask does not place it, and says why.
+    /// `RunTask` does not place it, and says why.
     NotPlaced(&'static str),
     /// It stops before it has started.
     NeverStarts(&'static str),

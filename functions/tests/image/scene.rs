@@ -117,7 +117,7 @@ impl Scene {
     pub(crate) async fn verdict(&self) -> Verdict {
         let mut nobody_looks = |_: &_| {};
         let aggregated = aggregate(&self.ports, &self.run, "0.1.0", &mut nobody_looks);
-        within_deadline("a verdict", aggregated).await.expect("a verdict")
+        Box::pin(within_deadline("a verdict", aggregated)).await.expect("a verdict")
     }
 
     /// Returns when all workers run and have stored something.

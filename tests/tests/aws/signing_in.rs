@@ -51,7 +51,7 @@ fn a_profile_may_have_a_program_that_signs_in() {
     let account = Account::start();
     account.deploy("lambdaload", VERSION);
     let credentials = json!({"Version": 1, "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY});
-    account.folder.write("credentials.json", &credentials.to_string());
+    account.folder.write("credentials.json", credentials.to_string());
     let file = account.folder.path().join("credentials.json").display().to_string();
     let config = format!("[profile work]\nregion = {REGION}\ncredential_process = /bin/cat {file}\n");
     let said = list_as(&account, &config, &[]);

@@ -132,7 +132,7 @@ fn uploads_that_come_twice_or_late_or_whose_answer_is_lost_count_once() {
     recorder.make(Fault::Lost, 2, is_upload);
     // Longer than an attempt may take: the next one overtakes it, and so do later chunks.
     recorder
-        .make(Fault::Delayed(Duration::from_secs(6)), 2, move |call| is_upload(call) && call.path.ends_with(".chunk"));
+        .make(Fault::Delayed(Duration::from_secs(6)), 2, move |call| is_upload(call) && call.path.contains(".chunk"));
     let run = scene.detached(120, &[]);
     let verdict = scene.verdict(&run);
     scene.assert_passed_once(&verdict, 120);

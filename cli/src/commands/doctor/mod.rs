@@ -74,7 +74,7 @@ pub(super) async fn doctor(k6: Option<&Path>, place: &PlaceSettings, printer: &P
         }
         Some(stack) => {
             checks.push(folder(&place.dir));
-            checks.extend(aws::checks(stack, version).await);
+            checks.extend(Box::pin(aws::checks(stack, version)).await);
         }
     }
     printer.result(&render(&checks, printer.result_paint))?;
