@@ -5,10 +5,14 @@ use std::sync::Once;
 
 /// For clients of plain HTTP on this machine, which no proxy could reach.
 pub(crate) fn local() -> reqwest::ClientBuilder {
-    // In a build that can push images every client has TLS in it, which wants to know its cryptography.
+    let builder = reqwest::Client::builder().no_proxy();
+    // In a build that can push images every client has TLS in it. It must work also where no certificates are installed.
     #[cfg(feature = "image")]
-    provide_tls();
-    reqwest::Client::builder().no_proxy()
+    let builder = {
+        provide_tls();
+        builder.tls_certs_only([])
+    };
+    builder
 }
 
 /// From here on, clients that speak TLS can be made: by ring, as everywhere.

@@ -29,6 +29,17 @@ pub fn provided(variable: &str) -> Option<PathBuf> {
     found
 }
 
+/// The programs of the image of workers. What gives Rust for them is no package registry, so without it their tests are
+/// skipped aloud, in CI too.
+#[expect(clippy::print_stderr, reason = "what a test leaves out is said aloud")]
+pub fn worker_programs() -> Option<PathBuf> {
+    if let Some(why) = env::var_os("LAMBDALOAD_NO_WORKER_PROGRAMS") {
+        eprintln!("SKIPPED: there is no image of workers: {}", why.display());
+        return None;
+    }
+    provided("LAMBDALOAD_WORKER_PROGRAMS")
+}
+
 /// The template after its transformation.
 fn transformed() -> Option<&'static Value> {
     static TEMPLATE: OnceLock<Option<Value>> = OnceLock::new();

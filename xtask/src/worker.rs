@@ -10,24 +10,35 @@ use crate::{k6, process, template};
 /// Those that Fargate has.
 pub(crate) const ARCHITECTURES: [&str; 2] = ["arm64", "x86_64"];
 
+/// What Rust calls an architecture without a system's libraries.
+fn target(architecture: &str) -> Result<&'static str> {
+    match architecture {
+        "arm64" => Ok("aarch64-unknown-linux-musl"),
+        "x86_64" => Ok("x86_64-unknown-linux-musl"),
+        other => bail!("Fargate has arm64 and x86_64, not `{other}`"),
+    }
+}
+
+/// Has rustup provide Rust for an architecture, unless it is there.
+pub(crate) fn add_target(architecture: &str) -> Result<()> {
+    let target = target(architecture)?;
+    process::run(process::clean("rustup").args(["target", "add", target]))
+        .with_context(|| format!("Rust for {target} is needed: rustup gives it"))
+}
+
 /// Builds the worker for these architectures, puts k6 and the licences beside it, and returns the folder, which has one
 /// folder for each.
 pub(crate) fn lay_out(architectures: &[&str]) -> Result<PathBuf> {
     let folder = process::root().join("target/worker-programs");
     for architecture in architectures {
-        let target = match *architecture {
-            "arm64" => "aarch64-unknown-linux-musl",
-            "x86_64" => "x86_64-unknown-linux-musl",
-            other => bail!("Fargate has arm64 and x86_64, not `{other}`"),
-        };
+        let target = target(architecture)?;
         let out = folder.join(architecture);
         // What an earlier version has put there goes.
         if out.exists() {
             fs::remove_dir_all(&out).with_context(|| format!("cannot remove {}", out.display()))?;
         }
         k6::lay_out_layer(architecture, &out)?;
-        let installed = process::run(process::clean("rustup").args(["target", "add", target]));
-        installed.with_context(|| format!("Rust for {target} is needed: rustup gives it"))?;
+        add_target(architecture)?;
         let mut build = template::tool("cargo-lambda")?;
         build.args(["lambda", "build", "--release", "--target", target]);
         build.args(["--package", "lambdaload-functions", "--bin", "lambdaload-functions"]);

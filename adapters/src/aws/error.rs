@@ -200,7 +200,6 @@ impl Subject {
 }
 
 /// The error of a call that is behind no port.
-#[cfg(feature = "aws-operator")]
 pub(super) fn call_error<E>(
     operation: &'static str,
     subject: &Subject,

@@ -15,7 +15,7 @@ use lambdaload_core::{
 use lambdaload_tests::{
     cli::descendants,
     servers::{Podman, podman},
-    template::provided,
+    template::worker_programs,
 };
 use tokio::task::block_in_place;
 
@@ -129,7 +129,7 @@ pub(crate) fn reachable(url: &str) -> String {
 impl Containers {
     /// Makes the image of the real programs and loads it. `None`, said aloud, where that cannot be.
     pub(crate) fn start(limits: Limits) -> Option<Self> {
-        let programs = provided("LAMBDALOAD_WORKER_PROGRAMS")?;
+        let programs = worker_programs()?;
         let podman = Podman::or_skip()?;
         let folder = tempfile::tempdir().expect("a folder");
         let archive = folder.path().join("image.tar");

@@ -13,17 +13,12 @@ use std::{
 use lambdaload_tests::{
     cli::{Folder, Said},
     servers::{Podman, Registry},
-    template::provided,
+    template::worker_programs,
 };
 use serde_json::Value;
 
 /// This machine's name for its processors, as AWS has it.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-
-/// The programs that `cargo xtask worker-programs` has made.
-fn programs() -> Option<PathBuf> {
-    provided("LAMBDALOAD_WORKER_PROGRAMS")
-}
 
 /// The only line of what a command printed.
 fn line(said: &Said) -> &str {
@@ -50,7 +45,7 @@ fn build(folder: &Folder, programs: &Path, output: &str) -> String {
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn the_same_programs_give_the_same_image_in_another_folder_and_time() {
-    let Some(programs) = programs() else { return };
+    let Some(programs) = worker_programs() else { return };
     let (archive, digest) = shared(&programs);
     let other = Folder::new();
     // `cp` gives the copies this moment as their time.
@@ -65,7 +60,7 @@ fn the_same_programs_give_the_same_image_in_another_folder_and_time() {
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn an_image_is_pushed_without_docker_and_runs_by_its_digest() {
-    let Some(programs) = programs() else { return };
+    let Some(programs) = worker_programs() else { return };
     let Some(registry) = Registry::or_skip() else { return };
     let folder = Folder::new();
     let (programs, to) = (programs.display().to_string(), format!("{}/lambdaload-worker:1.2.3", registry.host()));
@@ -118,7 +113,7 @@ export function handleSummary() { return { '/tmp/allowed': 'yes', '/etc/refused'
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn nothing_but_tmp_can_be_written_in_the_image() {
-    let Some(programs) = programs() else { return };
+    let Some(programs) = worker_programs() else { return };
     let Some(podman) = Podman::or_skip() else { return };
     let folder = Folder::new();
     let script = folder.write("script.js", WRITES);

@@ -8,7 +8,7 @@ use lambdaload_tests::{
     fixture,
     servers::Podman,
     target::Target,
-    template::provided,
+    template::worker_programs,
 };
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ struct Cluster {
 impl Cluster {
     /// None, said aloud, where there are no containers or no programs for them.
     fn start() -> Option<Self> {
-        let programs = provided("LAMBDALOAD_WORKER_PROGRAMS")?.display().to_string();
+        let programs = worker_programs()?.display().to_string();
         let podman = Podman::or_skip()?;
         let host = podman.host();
         let account = Account::deploy(&Differences {
