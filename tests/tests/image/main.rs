@@ -3,12 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+use std::{fs, path::Path, process::Command, sync::OnceLock};
 
 use lambdaload_tests::{
     cli::{Folder, Said},

@@ -56,7 +56,18 @@ print(json.dumps(definition['containerDefinitions'][0]['image']))",
         self.account.spawn(&self.folder, &[&usual, arguments].concat())
     }
 
-    /// The containers whose k6 runs, with the variable that says whose part they have.
+    /// How many workers have stored something.
+    fn storing(&self) -> usize {
+        let records = self.account.ask(
+            "table = next(t for t in client('dynamodb').list_tables()['TableNames'] if 'Table' in t)
+items = client('dynamodb').scan(TableName=table, ConsistentRead=True)['Items']
+print(json.dumps([json.loads(i['record']['S']) for i in items if i['sk']['S'].startswith('worker')]))",
+        );
+        let chunks = records.as_array().expect("records").iter().map(|record| record["chunks"].as_u64());
+        chunks.filter(|chunks| *chunks > Some(0)).count()
+    }
+
+    /// The containers whose k6 runs.
     fn running(&self) -> Vec<String> {
         let has_k6 = |pid: u32| {
             let is_k6 = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe.ends_with("k6"));
@@ -104,10 +115,9 @@ fn a_container_that_is_killed_and_one_that_is_stopped_are_named() {
     let Some(cluster) = Cluster::start() else { return };
     let script = fixture("steady.js").display().to_string();
     let running = cluster.run(&[&script, "--workers", "4", "--min-workers", "2", "-e", "DURATION=45s"]);
-    let containers = wait_for("four containers with k6", || {
-        let containers = cluster.running();
-        (containers.len() == 4).then_some(containers)
-    });
+    wait_for("four workers to have stored something", || (cluster.storing() == 4).then_some(()));
+    let containers = cluster.running();
+    assert_eq!(containers.len(), 4, "{containers:?}");
     // Not the one that has setup and teardown to do; which that is, nobody outside knows.
     cluster.podman.run(&["kill", "--signal", "KILL", &containers[0]]);
     cluster.podman.run(&["stop", "--time", "100", &containers[1]]);

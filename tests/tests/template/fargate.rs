@@ -6,7 +6,7 @@ use lambdaload_core::{
     deployment::{self, Function, output, variable},
     plan::{DEFAULT_TASK_SIZE, MAX_TASKS, TASK_FILES},
 };
-use lambdaload_tests::template::Stack;
+use lambdaload_tests::template::{REGION, Stack};
 use serde_json::{Value, json};
 
 const STACK: &str = "shop-load";
@@ -49,7 +49,9 @@ fn a_task_gets_the_variables_of_a_worker() {
     let value = |name: &str| variables.iter().find(|pair| pair["Name"] == name).map(|pair| &pair["Value"]);
     let of_worker = &stack.properties("WorkerFunction")["Environment"]["Variables"];
     let names: BTreeSet<&str> = variables.iter().filter_map(|pair| pair["Name"].as_str()).collect();
-    assert_eq!(names, Function::Worker.variables().iter().copied().collect());
+    // Of ECS a container does not learn where it is.
+    assert_eq!(value("AWS_REGION"), Some(&json!(REGION)));
+    assert_eq!(names, Function::Worker.variables().iter().copied().chain(["AWS_REGION"]).collect());
     for name in Function::Worker.variables() {
         let expected = if *name == variable::FUNCTION { json!(deployment::TASK) } else { of_worker[*name].clone() };
         assert_eq!(value(name), Some(&expected), "{name}");
