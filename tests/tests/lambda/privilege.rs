@@ -153,7 +153,8 @@ impl Guarded {
         let endpoint = recorder.endpoint();
         let account = Account::deploy(&Differences {
             variables: &[("AUTH", "true"), ("AWS_ENDPOINT_URL", &endpoint)],
-            parameters: &["WorkerCapacity=2", &format!("NotifyTopicArns={TOPIC}")],
+            // What workers on Fargate need is not used here.
+            parameters: &["WorkerCapacity=2", "Fargate=false", &format!("NotifyTopicArns={TOPIC}")],
             certificate: Some(&certificate),
             ..Differences::default()
         });
