@@ -169,8 +169,9 @@ impl Timely<dyn ObjectStore> {
     }
 }
 
-impl Timely<dyn Ledger> {
-    async fn ask<T>(
+impl<P: ?Sized> Timely<P> {
+    /// A call of a port to the records.
+    async fn ask_ledger<T>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<T, LedgerError>>,
@@ -178,21 +179,9 @@ impl Timely<dyn Ledger> {
         let late = || LedgerError::Unavailable { operation, cause: no_answer() };
         within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
     }
-}
 
-impl Timely<dyn SlotBook> {
-    async fn ask(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<Slots, LedgerError>>,
-    ) -> Result<Slots, LedgerError> {
-        let late = || LedgerError::Unavailable { operation, cause: no_answer() };
-        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
-    }
-}
-
-impl Timely<dyn Functions> {
-    async fn ask(
+    /// A call of a service that accepts and does not answer.
+    async fn call(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<(), CallError>>,
@@ -202,75 +191,63 @@ impl Timely<dyn Functions> {
     }
 }
 
-impl Timely<dyn StoredTests> {
-    async fn ask<T>(
-        &self,
-        operation: &'static str,
-        call: impl Future<Output = Result<T, LedgerError>>,
-    ) -> Result<T, LedgerError> {
-        let late = || LedgerError::Unavailable { operation, cause: no_answer() };
-        within(&*self.clock, ANSWER, call).await.unwrap_or_else(|| Err(late()))
-    }
-}
-
 #[async_trait]
 impl StoredTests for Timely<dyn StoredTests> {
     async fn create(&self, test: &StoredTest) -> Result<(), LedgerError> {
-        self.ask("storing a test", self.port.create(test)).await
+        self.ask_ledger("storing a test", self.port.create(test)).await
     }
 
     async fn test(&self, name: &ScheduleName) -> Result<Option<StoredTest>, LedgerError> {
-        self.ask("reading a stored test", self.port.test(name)).await
+        self.ask_ledger("reading a stored test", self.port.test(name)).await
     }
 
     async fn replace(&self, test: &StoredTest) -> Result<StoredTest, LedgerError> {
-        self.ask("changing a stored test", self.port.replace(test)).await
+        self.ask_ledger("changing a stored test", self.port.replace(test)).await
     }
 
     async fn delete(&self, name: &ScheduleName) -> Result<(), LedgerError> {
-        self.ask("deleting a stored test", self.port.delete(name)).await
+        self.ask_ledger("deleting a stored test", self.port.delete(name)).await
     }
 
     async fn all(&self) -> Result<Vec<StoredTest>, LedgerError> {
-        self.ask("listing stored tests", self.port.all()).await
+        self.ask_ledger("listing stored tests", self.port.all()).await
     }
 }
 
 #[async_trait]
 impl Notifier for Timely<dyn Notifier> {
     async fn publish(&self, topic: &str, message: &Message) -> Result<(), CallError> {
-        let late = || CallError { operation: "telling a topic", cause: no_answer() };
-        within(&*self.clock, ANSWER, self.port.publish(topic, message)).await.unwrap_or_else(|| Err(late()))
+        self.call("telling a topic", self.port.publish(topic, message)).await
     }
 }
 
 #[async_trait]
 impl SlotBook for Timely<dyn SlotBook> {
     async fn slots(&self) -> Result<Slots, LedgerError> {
-        self.ask("reading the book of slots", self.port.slots()).await
+        self.ask_ledger("reading the book of slots", self.port.slots()).await
     }
 
     async fn replace_slots(&self, slots: &Slots) -> Result<Slots, LedgerError> {
-        self.ask("changing the book of slots", self.port.replace_slots(slots)).await
+        self.ask_ledger("changing the book of slots", self.port.replace_slots(slots)).await
     }
 }
 
 #[async_trait]
 impl Functions for Timely<dyn Functions> {
     async fn aggregate(&self, task: &AggregatorTask) -> Result<(), CallError> {
-        self.ask("calling an aggregator", self.port.aggregate(task)).await
+        self.call("calling an aggregator", self.port.aggregate(task)).await
     }
 
     async fn launch(&self, run: &RunId) -> Result<(), CallError> {
-        self.ask("calling the launcher", self.port.launch(run)).await
+        self.call("calling the launcher", self.port.launch(run)).await
     }
 
     async fn fire(&self, request: &FireRequest) -> Result<(), CallError> {
-        self.ask("calling the launcher", self.port.fire(request)).await
+        self.call("calling the launcher", self.port.fire(request)).await
     }
 
     async fn reap_at(&self, run: &RunId, name: &'static str, at: Timestamp) -> Result<(), CallError> {
-        self.ask("making an appointment with the reaper", self.port.reap_at(run, name, at)).await
+        self.call("making an appointment with the reaper", self.port.reap_at(run, name, at)).await
     }
 }
 
@@ -296,38 +273,38 @@ impl ObjectStore for Timely<dyn ObjectStore> {
 #[async_trait]
 impl Ledger for Timely<dyn Ledger> {
     async fn create_run(&self, run: &RunRecord) -> Result<(), LedgerError> {
-        self.ask("recording a run", self.port.create_run(run)).await
+        self.ask_ledger("recording a run", self.port.create_run(run)).await
     }
 
     async fn run(&self, id: &RunId) -> Result<RunRecord, LedgerError> {
-        self.ask("reading a run", self.port.run(id)).await
+        self.ask_ledger("reading a run", self.port.run(id)).await
     }
 
     async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError> {
-        self.ask("changing a run", self.port.replace_run(run)).await
+        self.ask_ledger("changing a run", self.port.replace_run(run)).await
     }
 
     async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
-        self.ask("recording a worker", self.port.claim_worker(worker)).await
+        self.ask_ledger("recording a worker", self.port.claim_worker(worker)).await
     }
 
     async fn replace_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
-        self.ask("changing a worker", self.port.replace_worker(worker)).await
+        self.ask_ledger("changing a worker", self.port.replace_worker(worker)).await
     }
 
     async fn workers(&self, run: &RunId) -> Result<Vec<WorkerRecord>, LedgerError> {
-        self.ask("reading workers", self.port.workers(run)).await
+        self.ask_ledger("reading workers", self.port.workers(run)).await
     }
 
     async fn conclude(&self, run: &RunId, verdict: &Verdict) -> Result<Verdict, LedgerError> {
-        self.ask("recording a verdict", self.port.conclude(run, verdict)).await
+        self.ask_ledger("recording a verdict", self.port.conclude(run, verdict)).await
     }
 
     async fn verdict(&self, run: &RunId) -> Result<Option<Verdict>, LedgerError> {
-        self.ask("reading a verdict", self.port.verdict(run)).await
+        self.ask_ledger("reading a verdict", self.port.verdict(run)).await
     }
 
     async fn latest_runs(&self, limit: usize) -> Result<Vec<RunSummary>, LedgerError> {
-        self.ask("listing runs", self.port.latest_runs(limit)).await
+        self.ask_ledger("listing runs", self.port.latest_runs(limit)).await
     }
 }
