@@ -5,5 +5,6 @@
 
 mod artefacts;
 mod fargate;
+mod people;
 mod permissions;
 mod shape;
