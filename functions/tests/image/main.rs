@@ -5,6 +5,8 @@
 mod containers;
 mod needs;
 mod scene;
+#[path = "../servers/mod.rs"]
+mod servers;
 
 use std::time::Duration;
 

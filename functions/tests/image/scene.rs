@@ -2,11 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
-use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use lambdaload_adapters::{
-    aws::{Config, DynamoLedger, Retention, S3Store},
+    aws::{DynamoLedger, Retention, S3Store},
     clock::TokioClock,
     k6::K6,
 };
@@ -25,16 +22,16 @@ use lambdaload_core::{
 };
 use lambdaload_tests::{
     k6_binary,
-    servers::{ACCESS_KEY, DynamoDbLocal, REGION, SECRET_KEY, Versitygw},
+    servers::{DynamoDbLocal, Versitygw},
 };
 
-use crate::containers::{Containers, reachable};
+use crate::{
+    containers::{Containers, reachable},
+    servers::{BUCKET, TABLE, config, make_bucket, make_table},
+};
 
 /// Longer than anything takes here.
 const DEADLINE: Duration = Duration::from_mins(3);
-
-const BUCKET: &str = "bucket";
-const TABLE: &str = "table";
 
 pub(crate) struct Scene {
     ports: Ports,
@@ -47,39 +44,6 @@ pub(crate) struct Scene {
 /// If it takes longer than anything may.
 pub(crate) async fn within_deadline<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, work).await.unwrap_or_else(|_| panic!("waited {DEADLINE:?}: {what}"))
-}
-
-async fn config(endpoint: &str) -> Config {
-    let credentials = Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
-    let loader: ConfigLoader = aws_config::defaults(BehaviorVersion::latest())
-        .empty_test_environment()
-        .region(Region::new(REGION))
-        .credentials_provider(credentials)
-        .endpoint_url(endpoint);
-    Config::load_from(loader).await.expect("loads")
-}
-
-async fn make_bucket(config: &Config) {
-    let settings = aws_sdk_s3::config::Builder::from(config.sdk()).force_path_style(true).build();
-    aws_sdk_s3::Client::from_conf(settings).create_bucket().bucket(BUCKET).send().await.expect("a bucket");
-}
-
-async fn make_table(config: &Config) {
-    let attribute = |name| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().expect("is")
-    };
-    let key = |name, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("is");
-    aws_sdk_dynamodb::Client::new(config.sdk())
-        .create_table()
-        .table_name(TABLE)
-        .attribute_definitions(attribute("pk"))
-        .attribute_definitions(attribute("sk"))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .billing_mode(BillingMode::PayPerRequest)
-        .send()
-        .await
-        .expect("a table");
 }
 
 impl Scene {
