@@ -245,6 +245,9 @@ impl Launcher<'_> {
         let has_waited = run.state.phase == Phase::Queued;
         if !has_waited {
             persist(&**clock, PATIENCE, || record_event(&**ledger, &run.id, RunEvent::Validated)).await?;
+            if let Some(earlier) = &run.after {
+                self.let_claim(earlier, &run.plan).await?;
+            }
         }
         let wish = waiting(&run);
         let claim = || {
@@ -274,6 +277,26 @@ impl Launcher<'_> {
         // Time may have made room for others. If they cannot be called now, whoever looks next calls them.
         drop(call_waiting(self.ports, capacity, &book).await);
         Ok(reply)
+    }
+
+    /// Returns when an earlier run of the same schedule is in the book of slots or over, at the latest after
+    /// [`PATIENCE`]: the book takes a run that it does not know for one that is over, and both may have been asked for
+    /// within milliseconds.
+    async fn let_claim(&self, earlier: &RunId, plan: &Plan) -> Result<(), LaunchError> {
+        let AccountPorts { clock, ledger, .. } = self.ports;
+        let deadline = clock.monotonic() + PATIENCE;
+        loop {
+            let is_over = match persist(&**clock, PATIENCE, || ledger.run(earlier)).await {
+                Ok(earlier) => earlier.state.phase == Phase::Concluded,
+                Err(LedgerError::NoSuchRun(_)) => false,
+                Err(error) => return Err(error.into()),
+            };
+            let book = persist(&**clock, PATIENCE, || self.ports.slots_of(plan).slots()).await?;
+            if is_over || book.standing(earlier) != Standing::Absent || clock.monotonic() >= deadline {
+                return Ok(());
+            }
+            clock.sleep(Duration::from_millis(250)).await;
+        }
     }
 
     /// Concludes a run that has no room and does not wait (any more).

@@ -212,6 +212,26 @@ fn a_firing_waits_for_an_earlier_run_where_it_should() {
 }
 
 #[test]
+fn a_firing_waits_for_one_that_has_only_just_been_decided() {
+    play(10, async |account| {
+        let change = |test: &mut StoredTest| test.overlap = Overlap::Queue;
+        store(account, &Test::of(1, 2).lasting(seconds(100)), change).await;
+        // The first one is slow between its decision and its place in the book of slots.
+        let slow = Fault::Takes(seconds(4));
+        account.faults(Function::Launcher).ledger.add("create_run", "", When::Nth(1), slow);
+        fires(account, 0);
+        account.time().sleep(Duration::from_millis(50)).await;
+        fires(account, 1);
+        for minute in 0..2 {
+            assert_eq!(judged(account, minute).await.outcome, Outcome::Passed);
+        }
+        let [first, second] = [0, 1].map(|minute| started_at(account, minute).expect("started").as_secs());
+        assert!(second >= first + 100, "{first} and {second}");
+        account.all_over().await;
+    });
+}
+
+#[test]
 fn it_waits_only_so_long() {
     play(10, async |account| {
         let test = Test { queue: seconds(60), ..Test::of(1, 2).lasting(seconds(300)) };
