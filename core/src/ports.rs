@@ -417,7 +417,8 @@ pub trait SampleStream: Send {
     async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, GeneratorError>;
 }
 
-/// Keys of objects.
+/// Keys of objects. What is measured from second to second is large and needed by nobody once there is a verdict, so it
+/// is under `windows/`, which a deployment deletes earlier than the rest.
 pub mod keys {
     use crate::{
         archive::ArchiveHash,
@@ -442,7 +443,7 @@ pub mod keys {
 
     /// A chunk.
     pub fn chunk(key: &ChunkKey) -> String {
-        format!("runs/{}/workers/{}/{}-{:06}.chunk", key.run, key.worker.number(), key.attempt.0, key.sequence)
+        format!("windows/{}/{}/{}-{:06}.chunk", key.run, key.worker.number(), key.attempt.0, key.sequence)
     }
 
     /// A worker's closing record.
@@ -452,7 +453,7 @@ pub mod keys {
 
     /// What an aggregator leaves to its successor.
     pub fn checkpoint(run: &RunId, succession: u32) -> String {
-        format!("runs/{run}/checkpoints/{succession:03}.bin")
+        format!("windows/{run}/checkpoints/{succession:03}.bin")
     }
 
     /// Which worker of a batch is which.

@@ -126,7 +126,9 @@ fn a_second_run_waits_for_room() {
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn uploads_that_come_twice_or_late_or_whose_answer_is_lost_count_once() {
     let (scene, recorder) = Scene::recorded();
-    let is_upload = |call: &Call| call.is("s3:PutObject") && call.path.contains("/runs/");
+    let is_upload = |call: &Call| {
+        call.is("s3:PutObject") && ["/runs/", "/windows/"].iter().any(|folder| call.path.contains(folder))
+    };
     recorder.make(Fault::Twice, 3, is_upload);
     recorder.make(Fault::AnswerLost, 3, is_upload);
     recorder.make(Fault::Lost, 2, is_upload);

@@ -107,7 +107,7 @@ pub(crate) fn rows(arns: &Arns, may: &[(&str, &str)]) -> Vec<(&'static str, Stri
     let mut ask = |action: &'static str, what: &str, resource: String, context: Value| {
         rows.push((action, resource, context, may.contains(&(action, what))));
     };
-    for folder in ["archives", "runs"] {
+    for folder in ["archives", "runs", "windows"] {
         for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
             ask(action, folder, arns.object(&format!("{folder}/a")), json!({}));
         }
@@ -154,6 +154,7 @@ fn a_worker_reads_its_test_and_writes_its_run() {
         ("s3:GetObject", "archives"),
         ("s3:GetObject", "runs"),
         ("s3:PutObject", "runs"),
+        ("s3:PutObject", "windows"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "reaper"),
         ("secretsmanager:GetSecretValue", "own"),
@@ -203,6 +204,7 @@ fn a_task_may_do_what_a_worker_may_and_call_nobody() {
         ("s3:GetObject", "archives"),
         ("s3:GetObject", "runs"),
         ("s3:PutObject", "runs"),
+        ("s3:PutObject", "windows"),
         ("s3:ListBucket", "bucket"),
         ("secretsmanager:GetSecretValue", "own"),
     ];
@@ -250,6 +252,8 @@ fn the_aggregator_conducts_and_hands_over() {
     let may = [
         ("s3:GetObject", "runs"),
         ("s3:PutObject", "runs"),
+        ("s3:GetObject", "windows"),
+        ("s3:PutObject", "windows"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "aggregator"),
         ("lambda:InvokeFunction", "launcher"),
@@ -268,6 +272,7 @@ fn the_reaper_concludes_and_calls_who_goes_on() {
     let may = [
         ("s3:GetObject", "runs"),
         ("s3:PutObject", "runs"),
+        ("s3:GetObject", "windows"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "aggregator"),
         ("lambda:InvokeFunction", "launcher"),

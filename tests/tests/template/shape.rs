@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lambdaload_core::{
+    chunk::ChunkKey,
     deployment::{self, Function, output, table, variable},
-    ids::RunId,
+    ids::{Attempt, RunId, WorkerIndex},
     ports::keys,
 };
 use lambdaload_tests::template::{REGION, Stack};
@@ -168,7 +169,11 @@ fn the_bucket_is_private_and_forgets() {
         rules.iter().find(applies).map(|rule| rule["ExpirationInDays"].clone())
     };
     let run = RunId::parse("01M81P3GY89CZ3RGBE6N28MQ6V").unwrap();
-    assert_eq!(days(&keys::live(&run)), Some(json!("9")));
+    assert_eq!(days(&keys::live(&run)), Some(json!("90")));
+    let key = ChunkKey { run: run.clone(), worker: WorkerIndex(0), attempt: Attempt(1), sequence: 1 };
+    for key in [keys::chunk(&key), keys::checkpoint(&run, 1)] {
+        assert_eq!(days(&key), Some(json!("9")), "{key}");
+    }
     assert_eq!(days("archives/0123.tar"), Some(json!("90")));
     let uploads = rules.iter().find_map(|rule| rule.get("AbortIncompleteMultipartUpload")).unwrap();
     assert_eq!(uploads["DaysAfterInitiation"], 1);
