@@ -384,6 +384,32 @@ mod tests {
         assert_eq!((cost.part(Item::Egress), cost.prices.as_str()), (0.0, "prices of lambdaload.toml"));
     }
 
+    /// Prints the table of BENCHMARKS.md.
+    #[test]
+    fn cost_grows_in_a_straight_line_with_workers_and_with_minutes() {
+        println!(
+            "| workers | minutes | S3 puts | S3 gets | DynamoDB writes | DynamoDB reads | dollars | a worker-minute |"
+        );
+        println!("|--:|--:|--:|--:|--:|--:|--:|--:|");
+        let mut of_a_worker_minute = Vec::new();
+        for (workers, minutes) in [(1, 10), (10, 10), (50, 10), (200, 10), (1_000, 10), (200, 1), (200, 5)] {
+            let plan = plan(workers, minutes, 2_048, Assumptions::default());
+            let cost = plan.cost.clone().expect("costs something");
+            let Usage { puts, gets, write_units, read_units, .. } = Usage::of(&plan, &cost.traffic);
+            let share = cost.total / f64::from(workers) / minutes as f64;
+            println!(
+                "| {workers} | {minutes} | {puts:.0} | {gets:.0} | {write_units:.0} | {read_units:.0} | {:.3} | {share:.5} |",
+                cost.total
+            );
+            if workers >= 50 {
+                of_a_worker_minute.push(share);
+            }
+        }
+        let (least, most) =
+            of_a_worker_minute.iter().fold((f64::MAX, 0_f64), |(l, m), share| (l.min(*share), m.max(*share)));
+        assert!(most < 2.0 * least, "{of_a_worker_minute:?}");
+    }
+
     proptest! {
         #[test]
         fn more_costs_more(workers in 1_u32..150, minutes in 1_u64..12, memory in 600_u32..5_000) {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -32,6 +33,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// | `/flaky?every=10` | 500 to every tenth request to `/flaky`, else 200 |
 /// | `/bytes/{n}` | 200 and n bytes |
 /// | `/headers` | 200, and its headers are kept |
+/// | `POST /sink` | 204, whatever its body |
 /// | `/count` | the number of requests to each path so far, as JSON; it doesn't count itself |
 #[derive(Debug)]
 pub struct Target {
@@ -130,6 +132,7 @@ fn routes(requests: Arc<Requests>) -> Router {
         .route("/flaky", any(flaky))
         .route("/bytes/{n}", get(bytes))
         .route("/headers", any(headers))
+        .route("/sink", post(sink))
         .route("/count", get(count))
         .layer(middleware::from_fn_with_state(Arc::clone(&requests), note))
         .with_state(requests)
@@ -191,6 +194,10 @@ async fn headers(State(requests): State<Arc<Requests>>, request: Request) -> &'s
     "heard"
 }
 
+async fn sink(_: Bytes) -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
 async fn count(State(requests): State<Arc<Requests>>) -> Json<BTreeMap<String, u64>> {
     Json(requests.counts())
 }
@@ -219,6 +226,7 @@ mod tests {
         assert_eq!(ask(&target, "GET", "/"), (200, "ok".to_owned()));
         assert_eq!(ask(&target, "GET", "/cart"), (200, "cart".to_owned()));
         assert_eq!(ask(&target, "POST", "/checkout"), (200, "paid".to_owned()));
+        assert_eq!(ask(&target, "POST", "/sink").0, 204);
         assert_eq!(ask(&target, "GET", "/checkout").0, 405);
         assert_eq!(ask(&target, "GET", "/nowhere").0, 404);
     }

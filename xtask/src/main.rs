@@ -6,9 +6,11 @@
 
 mod cache;
 mod demo;
+mod efficiency;
 mod k6;
 mod licences;
 mod process;
+mod processes;
 mod servers;
 mod simulator;
 mod soak;
@@ -48,6 +50,7 @@ Usage: cargo xtask <COMMAND>
   soak --simulated Only the simulated day
   soak --real MINUTES
                    Only the real run
+  efficiency       How much load a second of CPU makes: k6 alone, with its own outputs, and as a worker
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
@@ -102,6 +105,7 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
             soak::simulated()?;
             return soak::real(minutes);
         }
+        ["efficiency"] => efficiency::run()?,
         ["licences"] => licences::check()?,
         ["bench", rest @ ..] => {
             process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;

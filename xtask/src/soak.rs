@@ -11,14 +11,14 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{demo, process};
+use crate::{demo, process, processes};
 
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_secs(15);
 
 /// What an allocator may take beside a quarter from the first third of the run to its last, in KiB: allocators and Go's
 /// collector breathe, and slices of time fill up for 15 minutes.
-const SLACK: u64 = 8 * 1024;
+const SLACK: u32 = 8 * 1024;
 
 /// The day, as fast as it can be computed.
 pub(crate) fn simulated() -> Result<()> {
@@ -65,7 +65,7 @@ pub(crate) fn real(minutes: u64) -> Result<ExitCode> {
 struct Look {
     at: Duration,
     /// Resident memory in KiB, the most of each kind of process.
-    memory: BTreeMap<&'static str, u64>,
+    memory: BTreeMap<&'static str, u32>,
     /// Bytes of the live state.
     live: u64,
 }
@@ -78,9 +78,12 @@ fn watch(child: &mut Child, folder: &Path) -> Result<Vec<Look>> {
     while child.try_wait().context("lambdaload was lost")?.is_none() {
         sleep(LOOK);
         let mut memory = BTreeMap::new();
-        for (pid, kind) in family(child.id()) {
+        let workers = processes::children(child.id());
+        let k6s = workers.iter().flat_map(|worker| processes::children(*worker));
+        let all = workers.iter().map(|worker| (*worker, KINDS[1])).chain(k6s.map(|k6| (k6, KINDS[2])));
+        for (pid, kind) in all.chain([(child.id(), KINDS[0])]) {
             let most = memory.entry(kind).or_insert(0);
-            *most = resident(pid).unwrap_or(0).max(*most);
+            *most = processes::resident(pid).unwrap_or(0).max(*most);
         }
         // Before the workers are there, and when they leave, there is nothing to compare.
         if KINDS.iter().all(|kind| memory.contains_key(kind)) {
@@ -88,38 +91,6 @@ fn watch(child: &mut Child, folder: &Path) -> Result<Vec<Look>> {
         }
     }
     Ok(looks)
-}
-
-/// The process and its children and theirs: the command, its workers, their k6.
-fn family(root: u32) -> Vec<(u32, &'static str)> {
-    let parents: Vec<(u32, u32)> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(|pid| Some((pid, parent(pid)?)))
-        .collect();
-    let children = |of: u32| parents.iter().filter(move |(_, parent)| *parent == of).map(|(pid, _)| *pid);
-    let mut family = vec![(root, KINDS[0])];
-    for worker in children(root) {
-        family.push((worker, KINDS[1]));
-        family.extend(children(worker).map(|k6| (k6, KINDS[2])));
-    }
-    family
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    status(pid, "PPid:")
-}
-
-/// In KiB.
-fn resident(pid: u32) -> Option<u64> {
-    status(pid, "VmRSS:")
-}
-
-fn status<T: std::str::FromStr>(pid: u32, field: &str) -> Option<T> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The bytes of the file of this name somewhere in a folder; 0 without one.
@@ -150,8 +121,8 @@ fn table(looks: &[Look]) -> String {
     text
 }
 
-fn mebibytes(kibibytes: u64) -> String {
-    format!("{:.1} MiB", kibibytes as f64 / 1024.0)
+fn mebibytes(kibibytes: u32) -> String {
+    format!("{:.1} MiB", f64::from(kibibytes) / 1024.0)
 }
 
 /// The most of the last third may not be much more than the most of the first.
@@ -180,11 +151,11 @@ fn println(text: &str) {
 mod tests {
     use super::*;
 
-    fn looks(memory: impl Fn(u64) -> u64) -> Vec<Look> {
-        let look = |n: u64| Look {
-            at: Duration::from_secs(n * 15),
+    fn looks(memory: impl Fn(u32) -> u32) -> Vec<Look> {
+        let look = |n: u32| Look {
+            at: Duration::from_secs(u64::from(n) * 15),
             memory: KINDS.map(|kind| (kind, memory(n))).into(),
-            live: 2_000 + n % 7,
+            live: u64::from(2_000 + n % 7),
         };
         (1..=80).map(look).collect()
     }
@@ -202,11 +173,5 @@ mod tests {
         let text = table(&looks(|_| 40_960));
         assert!(text.contains("| 0.2 | 40.0 MiB |") && text.contains("| 20.0 | 40.0 MiB |"), "{text}");
         assert!((10..=14).contains(&text.lines().count()), "{text}");
-    }
-
-    #[test]
-    fn this_process_is_its_own_family() {
-        assert!(family(std::process::id()).contains(&(std::process::id(), KINDS[0])));
-        assert!(resident(std::process::id()).is_some_and(|kibibytes| kibibytes > 100));
     }
 }
