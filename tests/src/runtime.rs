@@ -58,7 +58,11 @@ pub fn variables(host: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn emulator() -> PathBuf {
+/// The emulator's program.
+///
+/// # Panics
+/// If the tools are not there.
+pub fn emulator() -> PathBuf {
     let name = if ARCH == "aarch64" { "aws-lambda-rie-arm64" } else { "aws-lambda-rie-x86_64" };
     python("import os, samcli; print(os.path.dirname(samcli.__file__))").join("local/rapid").join(name)
 }

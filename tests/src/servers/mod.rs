@@ -14,6 +14,7 @@ pub mod podman;
 mod process;
 mod recorder;
 mod registry;
+mod runtime_emulator;
 mod toxiproxy;
 mod versitygw;
 
@@ -28,6 +29,7 @@ pub use ministack::Ministack;
 pub use podman::Podman;
 pub use recorder::{Call, Fault, Permission, Recorder};
 pub use registry::Registry;
+pub use runtime_emulator::RuntimeEmulator;
 pub use toxiproxy::{Proxy, Toxiproxy};
 pub use versitygw::Versitygw;
 

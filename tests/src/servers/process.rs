@@ -116,6 +116,11 @@ impl Server {
         url(self.port)
     }
 
+    /// Where it listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
@@ -170,7 +175,8 @@ fn log(folder: &Path) -> PathBuf {
     folder.join("server.log")
 }
 
-fn free_port() -> u16 {
+/// A port that nobody had a moment ago.
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     listener.expect("a free port of the loopback").port()
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod cold_start;
 mod containers;
 mod fargate;
 mod faults;
