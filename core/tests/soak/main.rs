@@ -5,6 +5,7 @@
 mod allocated;
 mod busy;
 mod day;
+mod sidecar;
 
 /// Everything is counted in one process.
 static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
