@@ -139,7 +139,9 @@ impl Threshold {
     /// An empty series counts as zero; of an empty rate k6 knows no value and passes the threshold.
     pub fn evaluate(&self, stats: &Stats, limits: &[LimitCount], duration: Duration) -> Decision {
         let value = match (stats, self.aggregation) {
-            (Stats::Rate { count: 0, .. }, _) => return Decision { passed: true, value: None, exact: true, within_error: false },
+            (Stats::Rate { count: 0, .. }, _) => {
+                return Decision { passed: true, value: None, exact: true, within_error: false };
+            }
             (Stats::Trend { count: 0, .. }, _) => 0.0,
             (Stats::Trend { .. }, Aggregation::Percentile(percent)) => {
                 return self.decide_percentile(percent, stats, limits);

@@ -154,7 +154,8 @@ impl Log {
             let read = Message::read(&line);
             let is_read = read.is_some();
             let text = || String::from_utf8_lossy(&line).trim_end().to_owned();
-            let otherwise = || (Message { level: Level::Error, from_script: false, text: text() }, Unwritten::default());
+            let otherwise =
+                || (Message { level: Level::Error, from_script: false, text: text() }, Unwritten::default());
             let (mut message, unwritten) = read.unwrap_or_else(otherwise);
             self.unwritten.fetch_add(unwritten.samples, Ordering::Relaxed);
             self.given_up.fetch_add(unwritten.batches, Ordering::Relaxed);

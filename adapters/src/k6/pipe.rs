@@ -83,7 +83,8 @@ impl PipeStream {
 impl SampleStream for PipeStream {
     async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Piece>, GeneratorError> {
         let read = self.read(piece).await;
-        read.map(|some| some.map(|()| Piece::Lines)).map_err(|error| GeneratorError::Process { operation: "reading k6's samples", cause: error.into() })
+        read.map(|some| some.map(|()| Piece::Lines))
+            .map_err(|error| GeneratorError::Process { operation: "reading k6's samples", cause: error.into() })
     }
 }
 

@@ -227,9 +227,7 @@ impl Desk {
 /// k6 compresses by Snappy, in its plain form. How large a message is stands in front, and is looked at first.
 fn uncompressed(body: &[u8]) -> Result<Vec<u8>, snap::Error> {
     match snap::raw::decompress_len(body)? {
-        length if length > MAX_MESSAGE => {
-            Err(snap::Error::TooBig { given: length as u64, max: MAX_MESSAGE as u64 })
-        }
+        length if length > MAX_MESSAGE => Err(snap::Error::TooBig { given: length as u64, max: MAX_MESSAGE as u64 }),
         _ => snap::raw::Decoder::new().decompress_vec(body),
     }
 }

@@ -58,7 +58,9 @@ pub fn headline(verdict: &Verdict) -> String {
     let close = verdict.thresholds.iter().filter(|t| t.within_error).count();
     let lost = verdict.reasons.iter().filter(|reason| reason.code == ReasonCode::LossAccepted).count();
     let words = match verdict.outcome {
-        Outcome::Passed | Outcome::Failed if close > 0 => format!("{}, {close} too close to call", outcome_words(verdict)),
+        Outcome::Passed | Outcome::Failed if close > 0 => {
+            format!("{}, {close} too close to call", outcome_words(verdict))
+        }
         _ => outcome_words(verdict),
     };
     let planned = verdict.planned_workers as usize;

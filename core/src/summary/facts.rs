@@ -87,7 +87,8 @@ fn samples(verdict: &Verdict) -> String {
     }
     if samples.unplaced > 0 {
         let count = format::grouped(samples.unplaced);
-        text += &format!("; of {count} of trends that are below 0 or huge only the bounds are known, and no percentiles");
+        text +=
+            &format!("; of {count} of trends that are below 0 or huge only the bounds are known, and no percentiles");
     }
     if samples.unwritten > 0 {
         text += &format!("; {} that k6 could not write", format::grouped(samples.unwritten));

@@ -19,7 +19,9 @@ use crate::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec, Unwritten},
+    ports::{
+        Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec, Unwritten,
+    },
     segment::Segment,
     testing::{
         clock::{VirtualClock, VirtualTime},

@@ -104,9 +104,8 @@ mod tests {
     #[test]
     fn what_is_far_enough_away_is_not_marked() {
         let stats = aggregated(&[100.0, 200.0, 300.0]).stats;
-        let marked = |expression: &str| {
-            threshold(expression).evaluate_aggregated(&stats, None, Duration::ZERO).within_error
-        };
+        let marked =
+            |expression: &str| threshold(expression).evaluate_aggregated(&stats, None, Duration::ZERO).within_error;
         assert!(marked("med<201") && marked("med<199") && marked("p(100)<300"));
         assert!(!marked("med<202") && !marked("med<198") && !marked("p(100)<300.1") && !marked("p(0)<99"));
         assert!(!marked("avg<200") && !marked("max<300") && !marked("med<NaN"));

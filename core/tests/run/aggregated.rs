@@ -37,7 +37,8 @@ fn all_but_percentiles_is_what_single_samples_say() {
     let results = |verdict: &Verdict| verdict.thresholds.iter().map(|t| t.passed).collect::<Vec<_>>();
     assert_eq!(results(&aggregated), results(&exact));
     // The median is 50.5, which is less than 0.78 % away from 51; nothing else is near.
-    let marked: Vec<_> = aggregated.thresholds.iter().filter(|t| t.within_error).map(|t| t.expression.as_str()).collect();
+    let marked: Vec<_> =
+        aggregated.thresholds.iter().filter(|t| t.within_error).map(|t| t.expression.as_str()).collect();
     assert_eq!(marked, ["p(50)<51"]);
     assert!(exact.thresholds.iter().all(|t| t.exact && !t.within_error));
     assert!((aggregated.percentile_error - 1.0 / 128.0).abs() < 1e-12 && exact.percentile_error < 0.001);
@@ -45,7 +46,7 @@ fn all_but_percentiles_is_what_single_samples_say() {
 
 #[test]
 fn what_is_too_close_to_call_stops_no_run_and_what_is_clear_does() {
-    let close = r#"{"http_req_duration":[{"threshold":"max<1000"},{"threshold":"p(100)<100.0","abortOnFail":true}]}"#;
+    let close = r#"{"http_req_duration":["max<1000",{"threshold":"p(100)<100.0","abortOnFail":true}]}"#;
     let test = |thresholds| {
         let slow = |k6: &mut K6Script| {
             *k6 = k6.clone().sample(Duration::from_millis(100), "http_req_duration", 100.0, "{}");

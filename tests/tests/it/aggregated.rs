@@ -69,6 +69,13 @@ fn same_numbers(aggregated: &Value, exact: &Value) {
     }
 }
 
+/// The thresholds that were too close to call.
+fn marked(verdict: &Value) -> Vec<String> {
+    let close = verdict["thresholds"].as_array().expect("thresholds").iter().filter(|t| t["within_error"] == true);
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    close.map(|t| format!("{} {}", text(&t["metric"]), text(&t["expression"]))).collect()
+}
+
 fn verdict_of(said: &Said) -> Value {
     serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}"))
 }
@@ -95,8 +102,11 @@ fn one_worker_and_four_give_the_numbers_of_single_samples() {
         assert_eq!(aggregated["samples"]["read"], aggregated["samples"]["merged"]);
         let thresholds = |verdict: &Value| -> Vec<Value> {
             let all = verdict["thresholds"].as_array().expect("thresholds").iter();
-            all.map(|t| serde_json::json!([t["metric"], t["expression"], t["passed"], t["within_error"]])).collect()
+            all.map(|t| serde_json::json!([t["metric"], t["suffix"], t["expression"], t["passed"]])).collect()
         };
+        // 948.1 is less than 0.78 % away from 950.
+        assert_eq!(marked(&aggregated), ["cost p(95)<950"]);
+        assert!(marked(&exact).is_empty());
         assert_eq!(thresholds(&aggregated), thresholds(&exact));
         let groups = aggregated["summary"]["groups"].as_array().expect("groups");
         assert!(groups.iter().any(|group| group["group"] == "::cart"), "{groups:#?}");
@@ -128,14 +138,7 @@ fn odd_values_are_what_they_are_and_what_is_not_known_of_them_is_said() {
         }",
     );
     let verdict = run(&folder, "test.js", &["--workers", "2", "--samples", "aggregated"]);
-    let marked: Vec<String> = verdict["thresholds"]
-        .as_array()
-        .expect("thresholds")
-        .iter()
-        .filter(|t| t["within_error"] == true)
-        .map(|t| format!("{} {}", t["metric"].as_str().expect("a name"), t["expression"].as_str().expect("text")))
-        .collect();
-    assert_eq!(marked, ["below p(50)<-5"]);
+    assert_eq!(marked(&verdict), ["below p(50)<-5"]);
     assert_eq!(verdict["outcome"], "passed", "{verdict:#}");
     let unplaced = verdict["samples"]["unplaced"].as_u64().expect("a number");
     // All but those that were the only one in their second.
@@ -280,7 +283,8 @@ fn the_token_is_in_no_command_line() {
 fn what_k6_would_not_aggregate_is_refused_by_the_plan() {
     let folder = Folder::new();
     let refused = |options: &str| {
-        let script = format!("export const options = {{ vus: 1, iterations: 1, {options} }}; export default () => {{}};");
+        let script =
+            format!("export const options = {{ vus: 1, iterations: 1, {options} }}; export default () => {{}};");
         folder.write("test.js", script);
         let said = folder.run(&["plan", "test.js", "--workers", "1", "--samples", "aggregated"]);
         assert_eq!(said.code, Some(104), "{said:#?}");

@@ -67,11 +67,16 @@ fn aggregated_samples_come_to_the_same_counts() {
     let (folder, target, account) = (Folder::new(), Target::start(), Account::shared());
     let script = fixture("deterministic.js").display().to_string();
     let url = format!("TARGET={}", target.url());
-    let usual = ["run", &script, "--workers", "3", "-e", &url, "--output", "json", "--quiet", "--samples", "aggregated"];
+    let usual =
+        ["run", &script, "--workers", "3", "-e", &url, "--output", "json", "--quiet", "--samples", "aggregated"];
     let said = account.run(&folder, &usual);
     let verdict: Value =
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}\n{}", account.said()));
-    assert_eq!((&verdict["outcome"], &verdict["samples"]["kind"]), (&"passed".into(), &"aggregated".into()), "{verdict:#}");
+    assert_eq!(
+        (&verdict["outcome"], &verdict["samples"]["kind"]),
+        (&"passed".into(), &"aggregated".into()),
+        "{verdict:#}"
+    );
     assert_eq!(verdict["samples"]["read"], verdict["samples"]["merged"]);
     let metric = |name: &str| {
         let found = verdict["summary"]["metrics"].as_array().expect("metrics").iter().find(|m| m["name"] == name);

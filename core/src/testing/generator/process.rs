@@ -19,7 +19,9 @@ use crate::{
         time::TimeReader,
     },
     plan::Samples,
-    ports::{GeneratorControl, GeneratorError, GeneratorPhase, GeneratorSpec, HookError, Piece, SampleStream, Unwritten},
+    ports::{
+        GeneratorControl, GeneratorError, GeneratorPhase, GeneratorSpec, HookError, Piece, SampleStream, Unwritten,
+    },
     series::{Metric, MetricKind},
     testing::{
         clock::VirtualTime,
