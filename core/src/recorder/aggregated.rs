@@ -191,7 +191,6 @@ mod tests {
             let one = exact.decide(&percentile, Samples::Exact, duration).value.unwrap_or_default();
             let other = aggregated.decide(&percentile, Samples::Aggregated, duration).value.unwrap_or_default();
             prop_assert!((one - other).abs() <= (one * stream::RELATIVE_ERROR).max(stream::RESOLUTION), "{} {}", one, other);
-            prop_assert_eq!(exact.checks(), aggregated.checks());
         }
     }
 }
