@@ -296,7 +296,7 @@ fn what_k6_would_not_aggregate_is_refused_by_the_plan() {
     let said = refused("thresholds: { 'iterations{__mine:1}': ['count>=0'] }");
     assert!(said.contains("asks for the tag `__mine`, which k6 leaves out"), "{said}");
     let said = folder.run(&["plan", "test.js", "--samples", "raw"]);
-    assert!(said.code == Some(104) && said.stderr.contains("expected exact or aggregated"), "{said:#?}");
+    assert!(said.code == Some(2) && said.stderr.contains("expected exact or aggregated"), "{said:#?}");
 }
 
 #[test]
