@@ -145,7 +145,7 @@ fn samples(plan: &Plan) -> Option<String> {
     match plan.samples {
         Samples::Exact => plan.samples_hint().map(str::to_owned),
         Samples::Aggregated => Some(format!(
-            "aggregated by k6: percentiles are within {}, and thresholds as near as that to their limit are too close to call",
+            "aggregated by k6: percentiles are within {}, and thresholds that near to their limit too close to call",
             error_bound(plan.samples.percentile_error())
         )),
     }

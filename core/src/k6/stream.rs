@@ -168,8 +168,11 @@ fn of_trend(value: wire::TrendHdrValue) -> Result<Second, String> {
             max: value.max,
             histogram: Histogram::from_buckets(buckets),
         },
-        // A single one is the least, or the greatest.
-        unplaced: if low > 1 { low } else { 0 } + if high > 1 { high } else { 0 },
+        // A single one is the least, or the greatest; and all are alike if these are.
+        unplaced: [low, high]
+            .into_iter()
+            .filter(|extra| *extra > 1 && value.min.to_bits() != value.max.to_bits())
+            .sum(),
     })
 }
 

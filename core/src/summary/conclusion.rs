@@ -269,6 +269,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_close_to_call_is_told_beside_the_outcome() {
+        let mut verdict = sample::verdict();
+        verdict.thresholds[1].within_error = true;
+        assert_eq!(headline(&verdict), "1 of 4 thresholds crossed, 1 too close to call");
+        assert!(next_steps(&verdict).contains(&TOO_CLOSE_ADVICE));
+        verdict.outcome = Outcome::Invalid;
+        assert_eq!(headline(&verdict), "the measurement is not complete");
+        assert!(!next_steps(&verdict).contains(&TOO_CLOSE_ADVICE));
+    }
+
+    #[test]
     fn an_accepted_loss_is_told_beside_the_outcome() {
         let mut verdict = sample::verdict();
         verdict.thresholds.retain(|t| t.passed);

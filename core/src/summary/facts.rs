@@ -87,8 +87,7 @@ fn samples(verdict: &Verdict) -> String {
     }
     if samples.unplaced > 0 {
         let count = format::grouped(samples.unplaced);
-        text +=
-            &format!("; of {count} of trends that are below 0 or huge only the bounds are known, and no percentiles");
+        text += &format!("; {count} are below 0 or huge, and no percentiles of these are known");
     }
     if samples.unwritten > 0 {
         text += &format!("; {} that k6 could not write", format::grouped(samples.unwritten));
@@ -161,6 +160,21 @@ mod tests {
         let words = "144,018 samples of 9 metrics are beyond the 4,000 that a worker keeps apart; metrics are whole";
         assert_eq!(folded(&verdict).as_deref(), Some(words));
         assert!(facts(&verdict, &Style::default(), None).contains("tag sets.......: 144,018 samples of 9 metrics"));
+    }
+
+    #[test]
+    fn aggregated_samples_say_what_they_cannot_tell() {
+        let mut verdict = sample::verdict();
+        verdict.samples.kind = Samples::Aggregated;
+        verdict.percentile_error = Samples::Aggregated.percentile_error();
+        verdict.thresholds.iter_mut().for_each(|threshold| threshold.exact = false);
+        assert_eq!(percentiles(&verdict), "±0.78 %; no threshold is that near to its limit");
+        verdict.thresholds[1].within_error = true;
+        assert_eq!(percentiles(&verdict), "±0.78 %; too close to call: http_req_duration{name:cart} p(95)<600");
+        (verdict.samples.unplaced, verdict.samples.lost_batches) = (1_204, 2);
+        let words = "5,437,740 read = 5,437,740 merged, aggregated by k6 each second; batches that k6 gave up: 2; 1,204 are \
+                     below 0 or huge, and no percentiles of these are known";
+        assert_eq!(samples(&verdict), words);
     }
 
     #[test]
