@@ -233,7 +233,8 @@ pub struct ThresholdResult {
     /// Whether the decision is the one on the raw samples.
     pub exact: bool,
     /// Whether the limit is so near to the value that this measurement is too coarse to call it: within
-    /// [`Verdict::percentile_error`], or of a gauge within what came in its last second. Only of aggregated samples.
+    /// [`Verdict::percentile_error`], of a gauge within what came in its last second, of a mean within the rounding of sums.
+    /// Only of aggregated samples.
     #[serde(default)]
     pub within_error: bool,
     /// Of one that does not hold: when that was first seen, in milliseconds after the start.

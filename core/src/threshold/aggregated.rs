@@ -9,6 +9,10 @@ use crate::{
     threshold::{Aggregation, Decision, Operator, Threshold},
 };
 
+/// k6 adds the values of a second in floating point, in any order. Whole numbers stay exact; the last digits of others may
+/// differ by so much of them.
+const ROUNDING: f64 = 1e-12;
+
 impl Threshold {
     /// As [`Threshold::evaluate`]. `last` is the latest part of the series that is known by itself: k6 does not say which of
     /// the values of one second came last, if they were of several workers or tag sets.
@@ -17,6 +21,13 @@ impl Threshold {
         match (stats, self.aggregation) {
             (Stats::Trend { count: 1.., .. }, Aggregation::Percentile(percent)) => {
                 Decision { exact: false, within_error: !self.is_clear(stats, percent / 100.0), ..decision }
+            }
+            (Stats::Trend { count: 1.., sum, .. }, Aggregation::Avg) => {
+                let near = decision
+                    .value
+                    .is_some_and(|value| (value - self.limit).abs() <= value.abs().max(self.limit.abs()) * ROUNDING);
+                let within_error = near && sum.value().fract().abs() > 0.0;
+                Decision { exact: !within_error, within_error, ..decision }
             }
             (Stats::Gauge { .. }, Aggregation::Value) => {
                 let is_clear = last.is_none_or(|last| self.is_clear_last(last));
@@ -112,6 +123,16 @@ mod tests {
         let below = aggregated(&[-3.0, -2.0, 5.0]).stats;
         assert!(threshold("med<-1").evaluate_aggregated(&below, None, Duration::ZERO).within_error);
         assert!(!threshold("med<6").evaluate_aggregated(&below, None, Duration::ZERO).within_error);
+    }
+
+    #[test]
+    fn a_mean_is_marked_only_where_the_last_digits_of_a_sum_decide() {
+        let marked = |values: &[f64], expression: &str| {
+            let stats = aggregated(values).stats;
+            threshold(expression).evaluate_aggregated(&stats, None, Duration::ZERO).within_error
+        };
+        assert!(marked(&[0.1, 0.2], "avg<0.15") && marked(&[0.1, 0.2], "avg>0.1500000000000001"));
+        assert!(!marked(&[0.1, 0.2], "avg<0.151") && !marked(&[1.0, 2.0, 6.0], "avg<3"), "whole numbers are exact");
     }
 
     #[test]
