@@ -219,6 +219,7 @@ pub enum ReasonCode {
 
 /// One threshold's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own to whoever reads the document")]
 pub struct ThresholdResult {
     /// The metric's name.
     pub metric: String,

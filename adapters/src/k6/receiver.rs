@@ -116,14 +116,14 @@ pub(super) struct PushedStream {
 #[async_trait]
 impl SampleStream for PushedStream {
     async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Piece>, GeneratorError> {
-        let pushes = &mut self.receiver.pushes;
-        let pushed = tokio::select! {
+        let waiting = &mut self.receiver.pushes;
+        let next = tokio::select! {
             biased;
-            pushed = pushes.recv() => pushed,
+            next = waiting.recv() => next,
             // What was answered before the end is here by then.
-            _ = self.process.exited() => pushes.try_recv().ok(),
+            _ = self.process.exited() => waiting.try_recv().ok(),
         };
-        Ok(pushed.map(|message| {
+        Ok(next.map(|message| {
             *piece = message;
             Piece::Aggregated
         }))
@@ -140,7 +140,7 @@ impl Drop for PushedStream {
 fn token() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
 }
 
 async fn serve(listener: TcpListener, desk: Arc<Desk>) {

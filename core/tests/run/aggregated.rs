@@ -18,7 +18,7 @@ const THRESHOLDS: &str = r#"{
 }"#;
 
 fn run(samples: Samples, thresholds: &'static str) -> Verdict {
-    Test { samples, thresholds, ..Test::of(3) }.verdict()
+    Test { thresholds, samples, ..Test::of(3) }.verdict()
 }
 
 fn metric<'a>(verdict: &'a Verdict, name: &str) -> &'a Values {
@@ -53,7 +53,7 @@ fn what_is_too_close_to_call_stops_no_run_and_what_is_clear_does() {
             k6.lasts = seconds(20);
         };
         let duration = seconds(20);
-        Test { samples: Samples::Aggregated, thresholds, duration, ..Test::of(1) }.with(1, slow).verdict()
+        Test { thresholds, duration, samples: Samples::Aggregated, ..Test::of(1) }.with(1, slow).verdict()
     };
     let verdict = test(close);
     assert!(verdict.abort.is_none() && verdict.thresholds[1].within_error, "{:?}", verdict.abort);
@@ -91,7 +91,7 @@ fn clocks_that_step_and_clocks_that_are_wrong_change_nothing_either() {
     let usual = run(Samples::Aggregated, THRESHOLDS);
     let hour = 3_600_000_000;
     let steps = vec![(seconds(5), hour), (seconds(9), -hour)];
-    let mut stepped = Test { samples: Samples::Aggregated, thresholds: THRESHOLDS, steps, ..Test::of(3) };
+    let mut stepped = Test { thresholds: THRESHOLDS, steps, samples: Samples::Aggregated, ..Test::of(3) };
     stepped.fast_clocks.insert(crate::script::worker(2), 2 * hour);
     let stepped = stepped.verdict();
     assert_ne!(stepped.outcome, Outcome::Invalid, "{:?}", stepped.reasons);
