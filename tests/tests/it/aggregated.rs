@@ -195,7 +195,7 @@ fn repeat_pushes() -> (u16, thread::JoinHandle<()>) {
         for (number, client) in listener.incoming().enumerate() {
             let Ok(mut client) = client else { return };
             client.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-            let (mut request, mut piece) = (Vec::new(), [0; 65_536]);
+            let (mut request, mut piece) = (Vec::new(), [0; 8_192]);
             // Chunks end with an empty one.
             while !request.ends_with(b"\r\n0\r\n\r\n") {
                 match client.read(&mut piece) {
