@@ -15,7 +15,6 @@ use std::{
 use crate::{
     aggregate::Aggregate,
     closing::Closing,
-    histogram::RELATIVE_ERROR,
     ids::WorkerIndex,
     judge::doubts::{accepted_losses, doubts, is_doubt},
     k6::exit::{ProcessExit, code},
@@ -26,7 +25,7 @@ use crate::{
     records::{Failure, FailureKind, RunRecord, WorkerRecord},
     run::aggregate::skew_p99_ms,
     timestamp::Timestamp,
-    verdict::{FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
+    verdict::{Conservation, FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
 };
 
 /// The exit code of a measurement that cannot be believed. k6 has no such thing; its codes begin at 97.
@@ -74,7 +73,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let ended_at = evidence.workers.iter().filter(|w| w.resumed_at.is_some()).filter_map(|w| w.ended_at).max();
     let accepted = accepted(evidence);
     let duration = duration(evidence, &accepted, started_at, ended_at);
-    let samples = aggregate.conservation(evidence.closings);
+    let samples = Conservation { kind: plan.samples, ..aggregate.conservation(evidence.closings) };
     let thresholds = threshold_results(plan, aggregate, duration, evidence.first_crossed);
 
     let mut reasons = doubts(evidence, &accepted, &samples);
@@ -118,7 +117,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
         workers: worker_results(evidence),
         start_skew_p99_ms: skew_p99_ms(evidence.workers.iter().filter_map(|w| w.skew_micros)),
         samples,
-        percentile_error: RELATIVE_ERROR,
+        percentile_error: plan.samples.percentile_error(),
         created_at: run.created_at,
         started_at,
         ended_at,
@@ -137,7 +136,7 @@ pub fn threshold_results(
 ) -> Vec<ThresholdResult> {
     let each = plan.thresholds.iter().zip(first_crossed.iter().copied().chain(std::iter::repeat(None)));
     let results = each.map(|(threshold, crossed)| {
-        let decision = aggregate.decide(threshold, duration);
+        let decision = aggregate.decide(threshold, plan.samples, duration);
         ThresholdResult {
             metric: threshold.selector.metric.clone(),
             suffix: threshold.selector.suffix.clone(),
@@ -145,6 +144,7 @@ pub fn threshold_results(
             passed: decision.passed,
             value: decision.value.map(Number),
             exact: decision.exact,
+            within_error: decision.within_error,
             // What holds was not crossed: a count that has yet to be reached does not hold at first.
             first_crossed_ms: crossed
                 .filter(|_| !decision.passed)

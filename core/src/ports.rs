@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{Attempt, RunId, WorkerIndex},
     k6::{dependencies::Dependencies, exit::ProcessExit, version::K6Version},
+    plan::Samples,
     records::{RunRecord, WorkerRecord},
     run::{fire::FireRequest, notify::Message},
     schedule::{ScheduleName, StoredTest},
@@ -284,6 +285,8 @@ pub struct GeneratorSpec {
     pub rps: Option<u64>,
     /// Variables that add to, or replace, those in the archive.
     pub env: Vec<(String, String)>,
+    /// In which form it gives its samples.
+    pub samples: Samples,
     /// Given to the script as variables too, and through k6's secret source. Nothing of what k6 says has any of them; only
     /// its samples do.
     pub secrets: Secrets,
@@ -405,16 +408,34 @@ pub trait GeneratorControl: Send + Sync {
     async fn exited(&self) -> ProcessExit;
     /// Its error messages and warnings so far, without timestamps.
     fn log(&self) -> Vec<String>;
-    /// Samples that it could not write, by its own word; complete once it has [exited](GeneratorControl::exited).
-    fn unwritten(&self) -> u64;
+    /// What it could not hand over, by its own word; complete once it has [exited](GeneratorControl::exited).
+    fn unwritten(&self) -> Unwritten;
+}
+
+/// What one k6 process could not hand over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Samples, of those that are handed over one by one.
+    pub samples: u64,
+    /// Batches of aggregated samples, of which nobody knows how many samples they had.
+    pub batches: u64,
+}
+
+/// What a piece of k6's output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Lines of JSON; it may begin and end within a line.
+    Lines,
+    /// One whole message of aggregated samples, for [`crate::k6::stream`].
+    Aggregated,
 }
 
 /// What one k6 process writes. Dropping it before its end kills the process, which would hang without a reader.
 #[async_trait]
 pub trait SampleStream: Send {
-    /// Replaces what is in `piece` by the next piece, which may begin and end within a line; `None` when the process has
-    /// ended and all is read.
-    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, GeneratorError>;
+    /// Replaces what is in `piece` by the next piece, and says what it is; `None` when the process has ended and all is
+    /// read.
+    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Piece>, GeneratorError>;
 }
 
 /// Keys of objects. What is measured from second to second is large and needed by nobody once there is a verdict, so it

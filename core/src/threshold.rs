@@ -5,6 +5,8 @@
 //! below L and on it, and the nearest ones on both sides. k6 interpolates between two neighbouring ranks; whichever side
 //! of L those two are on is then known, and where L is between them both values are known exactly.
 
+mod aggregated;
+
 use std::{cmp::Ordering, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -137,7 +139,9 @@ impl Threshold {
     /// An empty series counts as zero; of an empty rate k6 knows no value and passes the threshold.
     pub fn evaluate(&self, stats: &Stats, limits: &[LimitCount], duration: Duration) -> Decision {
         let value = match (stats, self.aggregation) {
-            (Stats::Rate { count: 0, .. }, _) => return Decision { passed: true, value: None, exact: true },
+            (Stats::Rate { count: 0, .. }, _) => {
+                return Decision { passed: true, value: None, exact: true, within_error: false };
+            }
             (Stats::Trend { count: 0, .. }, _) => 0.0,
             (Stats::Trend { .. }, Aggregation::Percentile(percent)) => {
                 return self.decide_percentile(percent, stats, limits);
@@ -150,9 +154,10 @@ impl Threshold {
             (Stats::Rate { count, trues }, Aggregation::Rate) => *trues as f64 / *count as f64,
             (Stats::Gauge { last, .. }, Aggregation::Value) => *last,
             // `fits` refuses these before a run starts; an answer that cannot be had is not a pass.
-            _ => return Decision { passed: false, value: None, exact: false },
+            _ => return Decision { passed: false, value: None, exact: false, within_error: false },
         };
-        Decision { passed: self.operator.holds(value.partial_cmp(&self.limit)), value: Some(value), exact: true }
+        let passed = self.operator.holds(value.partial_cmp(&self.limit));
+        Decision { passed, value: Some(value), exact: true, within_error: false }
     }
 
     fn decide_percentile(&self, percent: f64, stats: &Stats, limits: &[LimitCount]) -> Decision {
@@ -161,12 +166,12 @@ impl Threshold {
         // Infinite samples have buckets of their own, so what comes of them is exact; k6 interpolates to NaN between them.
         if let Some(value) = estimate.filter(|value| !value.is_finite()) {
             let passed = self.operator.holds(value.partial_cmp(&self.limit));
-            return Decision { passed, value: Some(value), exact: true };
+            return Decision { passed, value: Some(value), exact: true, within_error: false };
         }
         let counted = limits.iter().find(|l| l.limit.to_bits() == self.limit.to_bits() && l.count() == stats.count());
         let Some(position) = counted.and_then(|counted| counted.position(quantile)) else {
             let passed = self.operator.holds(estimate.and_then(|value| value.partial_cmp(&self.limit)));
-            return Decision { passed, value: estimate, exact: false };
+            return Decision { passed, value: estimate, exact: false, within_error: false };
         };
         let (ordering, value) = match position {
             Position::Known(value) => (value.partial_cmp(&self.limit), Some(value)),
@@ -174,7 +179,7 @@ impl Threshold {
             Position::Below(nearest) => (Some(Ordering::Less), estimate.map(|e| e.min(nearest))),
             Position::Above(nearest) => (Some(Ordering::Greater), estimate.map(|e| e.max(nearest))),
         };
-        Decision { passed: self.operator.holds(ordering), value, exact: true }
+        Decision { passed: self.operator.holds(ordering), value, exact: true, within_error: false }
     }
 }
 
@@ -192,6 +197,8 @@ pub struct Decision {
     pub value: Option<f64>,
     /// Whether the decision is the one on the raw samples, not one read from a histogram.
     pub exact: bool,
+    /// Whether the limit is so near to the value that the raw samples might have decided otherwise.
+    pub within_error: bool,
 }
 
 impl Operator {

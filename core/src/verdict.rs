@@ -14,6 +14,7 @@ use crate::{
     k6::{options::SummaryMode, version::K6Version},
     lifecycle::Abort,
     number::Number,
+    plan::Samples,
     records::{Failure, WorkerPhase},
     schedule::Origin,
     series::{Contains, MetricKind},
@@ -71,8 +72,8 @@ pub struct Verdict {
     pub start_skew_p99_ms: Option<f64>,
     /// Whether everything that was read was merged.
     pub samples: Conservation,
-    /// Largest relative error of the percentiles in `summary`. Thresholds do not suffer from it; see
-    /// [`ThresholdResult::exact`].
+    /// Largest relative error of the percentiles in `summary`; of aggregated samples 0.001 if that is more. Thresholds on exact
+    /// samples do not suffer from it; see [`ThresholdResult::exact`] and [`ThresholdResult::within_error`].
     pub percentile_error: f64,
     /// When the run was recorded, in microseconds since the Unix epoch.
     pub created_at: Timestamp,
@@ -218,6 +219,7 @@ pub enum ReasonCode {
 
 /// One threshold's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an answer of its own to whoever reads the document")]
 pub struct ThresholdResult {
     /// The metric's name.
     pub metric: String,
@@ -231,6 +233,11 @@ pub struct ThresholdResult {
     pub value: Option<Number>,
     /// Whether the decision is the one on the raw samples.
     pub exact: bool,
+    /// Whether the limit is so near to the value that this measurement is too coarse to call it: within
+    /// [`Verdict::percentile_error`], of a gauge within what came in its last second, of a mean within the rounding of sums.
+    /// Only of aggregated samples.
+    #[serde(default)]
+    pub within_error: bool,
     /// Of one that does not hold: when that was first seen, in milliseconds after the start.
     pub first_crossed_ms: Option<u64>,
     /// Whether it is one that stops the run.
@@ -267,6 +274,10 @@ pub struct WorkerResult {
 /// Whether everything that was read was merged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Conservation {
+    /// How workers read their k6: each sample, or what k6 gathered of them in each second. Of the
+    /// latter a second of a counter counts as one sample below.
+    #[serde(default)]
+    pub kind: Samples,
     /// Samples that the workers say they read.
     pub read: u64,
     /// Samples in the merged result.
@@ -283,6 +294,13 @@ pub struct Conservation {
     /// Samples that k6 says it could not write: infinite ones, from 2.0 on. They are in nothing.
     #[serde(default)]
     pub unwritten: u64,
+    /// Batches of aggregated samples that k6 says it gave up. They are in nothing.
+    #[serde(default)]
+    pub lost_batches: u64,
+    /// Aggregated samples of trends below 0 or beyond 9.2e15, which k6 counts and does not place: of these only the least and
+    /// the greatest are known, and percentiles among them are not.
+    #[serde(default)]
+    pub unplaced: u64,
     /// Series of which a worker read another number than was merged; at most 20.
     pub missing: Vec<MissingSamples>,
 }

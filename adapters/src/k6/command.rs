@@ -5,6 +5,7 @@ use std::{ffi::OsStr, path::Path};
 use lambdaload_core::{k6::version::K6Version, ports::ScriptInputs, segment::Segment};
 use tokio::process::Command;
 
+use super::receiver::Receiver;
 use crate::environment;
 
 /// Share of the live heap that may become garbage before Go collects it, in percent; Go's default is 100. Measured, 400
@@ -14,6 +15,14 @@ const GARBAGE_PERCENT: &str = "400";
 /// The last millionth of the work. Work is dealt out from the first segment on, so none falls to it.
 const NO_WORK: &str = "999999/1000000:1";
 
+/// Where a `k6 run` is to leave its samples.
+pub(super) enum Output<'a> {
+    /// Each of them in this pipe.
+    Pipe(&'a Path),
+    /// What it gathers of them with this receiver.
+    Pushes(&'a Receiver),
+}
+
 /// One `k6 run`.
 pub(super) struct Run<'a> {
     pub(super) version: K6Version,
@@ -21,7 +30,7 @@ pub(super) struct Run<'a> {
     pub(super) linger: bool,
     pub(super) rps: Option<u64>,
     pub(super) port: u16,
-    pub(super) samples: &'a Path,
+    pub(super) output: Output<'a>,
     pub(super) secrets: Option<&'a Path>,
     /// Bytes; see [`super::K6::with_memory_limit`].
     pub(super) memory_limit: Option<u64>,
@@ -113,8 +122,17 @@ pub(super) fn run(command: &mut Command, run: &Run<'_>) {
             command.args(["--execution-segment", NO_WORK]);
         }
     }
-    let mut output = OsStr::new("json=").to_owned();
-    output.push(run.samples);
+    let output = match run.output {
+        Output::Pipe(path) => {
+            let mut output = OsStr::new("json=").to_owned();
+            output.push(path);
+            output
+        }
+        Output::Pushes(receiver) => {
+            receiver.tell(command);
+            "cloud".into()
+        }
+    };
     command.arg("--out").arg(output).arg("-");
 }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     fs::Permissions,
     io::{self, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -19,7 +19,10 @@ use lambdaload_core::{
         exit::{ProcessExit, code},
         version::{K6Version, secret_file},
     },
-    ports::{Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec},
+    plan::Samples,
+    ports::{
+        Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, SampleStream, ScriptInputs, SummarySpec,
+    },
     secrets::Secrets,
 };
 use rustix::process::Signal;
@@ -32,6 +35,7 @@ use super::{
     log::{Level, Listener},
     pipe::{self, PipeStream},
     process::{FollowedLog, Running},
+    receiver::Receiver,
     rest::{Port, Rest},
     summarize,
 };
@@ -212,13 +216,22 @@ impl LoadGenerator for K6 {
 
     async fn start(&self, spec: GeneratorSpec) -> Result<Generator, GeneratorError> {
         let version = self.version().await?;
-        let GeneratorSpec { archive, segment, linger, rps, env, secrets } = spec;
+        let GeneratorSpec { archive, segment, linger, rps, env, samples, secrets } = spec;
         let blocked_ips = self.blocked_for(&archive)?;
         let archive = script_archive(&archive, env, &secrets)?;
         let home = private_folder()?;
         let secret_file = write_secrets(&home, &secrets)?;
-        let samples = home.path().join("samples.json");
-        let pipe = pipe::make(&samples).map_err(|error| failed("making the pipe for k6's samples", error))?;
+        let path = home.path().join("samples.json");
+        let source = match samples {
+            Samples::Exact => {
+                let pipe = pipe::make(&path).map_err(|error| failed("making the pipe for k6's samples", error))?;
+                SampleSource::Pipe(pipe)
+            }
+            Samples::Aggregated => {
+                let receiver = Receiver::listen().await;
+                SampleSource::Pushes(receiver.map_err(|error| failed("listening for k6's samples", error))?)
+            }
+        };
         let port = Port::reserve().map_err(|error| failed("reserving a port for k6's REST API", error))?;
         let rest = Rest::new(port.number()).map_err(|error| failed("preparing to talk to k6", error))?;
         let mut command = self.command(&home, "run");
@@ -228,7 +241,10 @@ impl LoadGenerator for K6 {
             linger,
             rps,
             port: port.number(),
-            samples: &samples,
+            output: match &source {
+                SampleSource::Pipe(_) => command::Output::Pipe(&path),
+                SampleSource::Pushes(receiver) => command::Output::Pushes(receiver),
+            },
             secrets: secret_file.as_deref(),
             memory_limit: self.memory_limit,
             blocked_ips: &blocked_ips,
@@ -238,14 +254,23 @@ impl LoadGenerator for K6 {
         let (process, output) = self.spawn(command, archive).await?;
         let process = Arc::new(process);
         let log = FollowedLog::new(output.stderr, self.listener.clone(), secrets.clone());
-        let samples = PipeStream::new(pipe, Arc::clone(&process));
+        let samples: Box<dyn SampleStream> = match source {
+            SampleSource::Pipe(pipe) => Box::new(PipeStream::new(pipe, Arc::clone(&process))),
+            SampleSource::Pushes(receiver) => Box::new(receiver.into_stream(Arc::clone(&process))),
+        };
         let running = Running::new(process, log, rest, port, home).with_secrets(secrets, secret_file);
-        Ok(Generator { control: Box::new(running), samples: Box::new(samples) })
+        Ok(Generator { control: Box::new(running), samples })
     }
 
     async fn summarize(&self, spec: SummarySpec) -> Result<Printed, GeneratorError> {
         summarize::summarize(self, spec).await
     }
+}
+
+/// Where a k6 that is being started will leave its samples.
+enum SampleSource {
+    Pipe(OwnedFd),
+    Pushes(Receiver),
 }
 
 /// k6 knows an archive by its contents; the name is for people who look.

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use lambdaload_core::secrets::Secrets;
+use lambdaload_core::{ports::Unwritten, secrets::Secrets};
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 
@@ -22,6 +22,10 @@ const LONGEST_LINE: u64 = 256 * 1024;
 
 /// What k6 says from 2.0 on of samples that it leaves out because JSON has no infinity, with their number as `failed`.
 const UNWRITTEN: &str = "Sample(s) couldn't be marshalled to JSON";
+
+/// What k6 calls its output of aggregated samples in its messages. All errors of it are about a batch that it has given up,
+/// after three tries or at once: `Failed to push metrics to the cloud`.
+const AGGREGATED: &str = "cloudv2";
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,24 +78,30 @@ struct Line {
     error: String,
     #[serde(default)]
     failed: serde_json::Value,
+    #[serde(default)]
+    output: serde_json::Value,
 }
 
 impl Message {
-    /// What a line says, and of how many samples that they could not be written. `None` if k6 wrote it otherwise than as a
-    /// log message, as the Go runtime does when it panics.
-    fn read(line: &[u8]) -> Option<(Self, u64)> {
+    /// What a line says, and of what that it could not be written. `None` if k6 wrote it otherwise than as a log message, as
+    /// the Go runtime does when it panics.
+    fn read(line: &[u8]) -> Option<(Self, Unwritten)> {
         let line: Line = match serde_json::from_slice(line) {
             Ok(line) => line,
             Err(_) => read_text(line)?,
         };
         let from_script = line.source == "console";
         let is_unwritten = !from_script && line.msg == UNWRITTEN;
-        let unwritten = if is_unwritten { line.failed.as_u64().unwrap_or(1) } else { 0 };
         let level = match line.level.as_str() {
             "panic" | "fatal" | "error" => Level::Error,
             "warning" => Level::Warning,
             "info" => Level::Info,
             _ => Level::Debug,
+        };
+        let is_given_up = !from_script && level == Level::Error && line.output == AGGREGATED;
+        let unwritten = Unwritten {
+            samples: if is_unwritten { line.failed.as_u64().unwrap_or(1) } else { 0 },
+            batches: u64::from(is_given_up),
         };
         let mut text = line.msg.trim_end().to_owned();
         if !line.error.is_empty() {
@@ -114,6 +124,7 @@ fn read_text(line: &[u8]) -> Option<Line> {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     unwritten: AtomicU64,
+    given_up: AtomicU64,
     kept: Mutex<VecDeque<Kept>>,
 }
 
@@ -143,9 +154,11 @@ impl Log {
             let read = Message::read(&line);
             let is_read = read.is_some();
             let text = || String::from_utf8_lossy(&line).trim_end().to_owned();
-            let otherwise = || (Message { level: Level::Error, from_script: false, text: text() }, 0);
+            let otherwise =
+                || (Message { level: Level::Error, from_script: false, text: text() }, Unwritten::default());
             let (mut message, unwritten) = read.unwrap_or_else(otherwise);
-            self.unwritten.fetch_add(unwritten, Ordering::Relaxed);
+            self.unwritten.fetch_add(unwritten.samples, Ordering::Relaxed);
+            self.given_up.fetch_add(unwritten.batches, Ordering::Relaxed);
             if let Cow::Owned(masked) = secrets.redact(&message.text) {
                 message.text = masked;
             }
@@ -174,9 +187,10 @@ impl Log {
         }
     }
 
-    /// Samples that k6 says it could not write.
-    pub(super) fn unwritten(&self) -> u64 {
-        self.unwritten.load(Ordering::Relaxed)
+    /// What k6 says it could not write.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        Unwritten { samples: of(&self.unwritten), batches: of(&self.given_up) }
     }
 
     /// Messages at least as bad as `level`, each once, the one that came last at the end.
@@ -255,7 +269,20 @@ mod tests {
 "#,
         )
         .await;
-        assert_eq!(log.unwritten(), 7, "what the script says is no word of k6's");
+        assert_eq!(log.unwritten(), Unwritten { samples: 7, batches: 0 }, "what the script says is no word of k6's");
+    }
+
+    #[tokio::test]
+    async fn batches_that_k6_gave_up_are_counted() {
+        let (log, _) = follow(
+            br#"{"error":"unexpected HTTP error: 500","level":"error","msg":"Failed to push metrics to the cloud","output":"cloudv2"}
+{"level":"error","msg":"Failed to push metrics to the cloud","output":"cloudv2","source":"console"}
+{"level":"warning","msg":"Tag __x has been discarded since it is reserved for Cloud operations.","output":"cloudv2"}
+{"error":"context deadline exceeded","level":"error","msg":"Failed to push metrics to the cloud","output":"cloudv2"}
+"#,
+        )
+        .await;
+        assert_eq!(log.unwritten(), Unwritten { samples: 0, batches: 2 }, "what the script says is no word of k6's");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{io, os::fd::OwnedFd, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use lambdaload_core::ports::{GeneratorError, SampleStream};
+use lambdaload_core::ports::{GeneratorError, Piece, SampleStream};
 use rustix::{
     buffer::spare_capacity,
     fs::{Mode, OFlags},
@@ -81,9 +81,10 @@ impl PipeStream {
 
 #[async_trait]
 impl SampleStream for PipeStream {
-    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, GeneratorError> {
+    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Piece>, GeneratorError> {
         let read = self.read(piece).await;
-        read.map_err(|error| GeneratorError::Process { operation: "reading k6's samples", cause: error.into() })
+        read.map(|some| some.map(|()| Piece::Lines))
+            .map_err(|error| GeneratorError::Process { operation: "reading k6's samples", cause: error.into() })
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use lambdaload_core::{
     k6::exit::ProcessExit,
-    ports::{GeneratorControl, GeneratorError, GeneratorPhase, HookError},
+    ports::{GeneratorControl, GeneratorError, GeneratorPhase, HookError, Unwritten},
     secrets::Secrets,
 };
 use rustix::process::Signal;
@@ -56,7 +56,7 @@ impl FollowedLog {
         let _ = timeout(LAST_WORDS, reading.changed()).await;
     }
 
-    pub(super) fn unwritten(&self) -> u64 {
+    pub(super) fn unwritten(&self) -> Unwritten {
         self.log.unwritten()
     }
 
@@ -192,7 +192,7 @@ impl GeneratorControl for Running {
         self.log.messages(Level::Warning)
     }
 
-    fn unwritten(&self) -> u64 {
+    fn unwritten(&self) -> Unwritten {
         self.log.unwritten()
     }
 }

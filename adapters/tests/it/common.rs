@@ -9,6 +9,7 @@ use std::{
 use lambdaload_adapters::k6::{K6, find};
 use lambdaload_core::{
     ids::WorkerIndex,
+    plan::Samples,
     ports::{Generator, GeneratorControl, GeneratorPhase, GeneratorSpec, LoadGenerator as _},
     secrets::Secrets,
     segment::Segment,
@@ -29,6 +30,7 @@ pub(crate) async fn start(k6: &K6, archive: Vec<u8>, linger: bool) -> Generator 
         linger,
         rps: None,
         env: Vec::new(),
+        samples: Samples::Exact,
         secrets: Secrets::default(),
     })
     .await

@@ -56,7 +56,7 @@ fn worker() {
     });
     let (runtime, Generator { control, mut samples }) = started.join().expect("starts");
     runtime.block_on(async {
-        tokio::spawn(async move { while let Ok(Some(())) = samples.next(&mut Vec::new()).await {} });
+        tokio::spawn(async move { while let Ok(Some(_)) = samples.next(&mut Vec::new()).await {} });
         reach(&*control, GeneratorPhase::Paused).await;
         control.resume().await.expect("resumes");
         tokio::time::sleep(Duration::from_millis(200)).await;

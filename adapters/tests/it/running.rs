@@ -10,6 +10,7 @@ use lambdaload_adapters::k6::{K6, Message};
 use lambdaload_core::{
     ids::WorkerIndex,
     k6::exit::{ProcessExit, code},
+    plan::Samples,
     ports::{
         Generator, GeneratorControl, GeneratorPhase, GeneratorSpec, HookError, LoadGenerator as _, SampleStream,
         ScriptInputs,
@@ -121,6 +122,7 @@ async fn segments_deal_out_all_work_once() {
             linger: false,
             rps: None,
             env: Vec::new(),
+            samples: Samples::Exact,
             secrets: Secrets::default(),
         };
         let Generator { control, mut samples } = k6.start(spec).await.unwrap();

@@ -117,6 +117,7 @@ fn request(settings: &TestSettings) -> Request {
         summary_mode: settings.summary_mode,
         machine_readable_summary: settings.machine_readable_summary,
         vus_per_worker: settings.platform.vus_per_worker,
+        samples: settings.samples,
         queue: settings.platform.queue_timeout,
         assumed: settings.platform.assumed,
         prices: settings.platform.prices.clone(),

@@ -21,6 +21,7 @@ fn threshold(
     passed: bool,
 ) -> ThresholdResult {
     ThresholdResult {
+        within_error: false,
         metric: metric.into(),
         suffix: suffix.map(str::to_owned),
         expression: expression.into(),

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use askama::Template;
 use jiff::Timestamp;
 use lambdaload_core::{
-    plan::plural,
+    plan::{Samples, plural},
     ports,
     summary::{crossing, drift, error_bound, folded, format, headline, next_steps, text},
     timeline::Timeline,
@@ -161,11 +161,14 @@ fn facts(verdict: &Verdict) -> Vec<Named> {
     facts.extend(verdict.ended_at.map(|at| Named::new("ended", utc(at))));
     facts.push(Named::new("lasted", lasted(verdict)));
     let (read, merged) = (format::grouped(samples.read), format::grouped(samples.merged));
-    facts.push(Named::new("samples", format!("{read} read by the workers, {merged} merged")));
+    let how = if samples.kind == Samples::Aggregated { ", aggregated by k6 each second" } else { "" };
+    facts.push(Named::new("samples", format!("{read} read by the workers, {merged} merged{how}")));
     for (count, what) in [
         (samples.refused, "lines of k6's output could not be read"),
         (samples.before_start, "VU gauges from before the start left out, as a single k6 would not have written them"),
         (samples.unwritten, "samples that k6 says it could not write"),
+        (samples.lost_batches, "batches of aggregated samples that k6 gave up"),
+        (samples.unplaced, "aggregated samples below 0 or huge, of which no percentiles are known"),
     ] {
         if count > 0 {
             facts.push(Named::new("", format!("{} {what}", format::grouped(count))));

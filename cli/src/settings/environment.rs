@@ -22,6 +22,8 @@ pub(crate) const NOTE: &str = "LAMBDALOAD_NOTE";
 pub(crate) const SUMMARY_EXPORT: &str = "LAMBDALOAD_SUMMARY_EXPORT";
 /// How much of k6's summary is shown.
 pub(crate) const SUMMARY_MODE: &str = "LAMBDALOAD_SUMMARY_MODE";
+/// How workers read their k6.
+pub(crate) const SAMPLES: &str = "LAMBDALOAD_SAMPLES";
 /// Folder for report and documents.
 pub(crate) const OUT_DIR: &str = "LAMBDALOAD_OUT_DIR";
 /// Form of the result.

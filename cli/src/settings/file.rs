@@ -11,7 +11,7 @@ use std::{
 
 use lambdaload_core::{
     cost::Prices,
-    plan::{SummaryMode, Workers},
+    plan::{Samples, SummaryMode, Workers},
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -65,6 +65,9 @@ pub(crate) struct FileSettings {
     pub(crate) summary_mode: Option<SummaryMode>,
     /// See `--new-machine-readable-summary`.
     pub(crate) new_machine_readable_summary: bool,
+    /// See `--samples`.
+    #[serde(deserialize_with = "samples")]
+    pub(crate) samples: Option<Samples>,
     /// See `--no-thresholds`.
     pub(crate) no_thresholds: bool,
     /// See `--output`.
@@ -172,6 +175,11 @@ impl de::Visitor<'_> for ScalarVisitor {
 /// A number, or a text as after `--workers`.
 fn workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Workers>, D::Error> {
     read("workers", super::parse_workers, deserializer)
+}
+
+/// A word as after `--samples`.
+fn samples<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Samples>, D::Error> {
+    read("samples", Samples::parse, deserializer)
 }
 
 /// A duration as after `--queue-timeout`.

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::ValueEnum as _;
 use lambdaload_core::{
-    plan::{SummaryMode, TimeUnit, Workers},
+    plan::{Samples, SummaryMode, TimeUnit, Workers},
     secrets::Secrets,
 };
 
@@ -63,6 +63,8 @@ pub(crate) struct TestSettings {
     pub(crate) k6: Option<PathBuf>,
     /// Whether thresholds are left out.
     pub(crate) no_thresholds: bool,
+    /// How workers read their k6.
+    pub(crate) samples: Samples,
     /// Statistics of trends; none takes the script's.
     pub(crate) trend_stats: Option<Vec<String>>,
     /// Unit of all times; none takes the script's.
@@ -139,6 +141,11 @@ impl Sources {
             Some(SummaryMode::parse(text).map_err(|why| not_valid_variable(environment::SUMMARY_MODE, text, why)))
         };
         let summary_mode = args.summary_mode.map(Ok).or_else(of_environment).transpose()?;
+        let of_environment = || {
+            let text = self.environment.get(environment::SAMPLES)?;
+            Some(Samples::parse(text).map_err(|why| not_valid_variable(environment::SAMPLES, text, why)))
+        };
+        let samples = args.samples.map(Ok).or_else(of_environment).transpose()?;
         let named = args.script.or_else(|| self.file.script.clone());
         Ok(TestSettings {
             script_was_named: named.is_some(),
@@ -153,6 +160,7 @@ impl Sources {
             note: args.note.or_else(|| self.text(environment::NOTE)).or_else(|| self.file.note.clone()),
             k6: self.k6(args.k6),
             no_thresholds: args.no_thresholds || self.file.no_thresholds,
+            samples: samples.or(self.file.samples).unwrap_or_default(),
             trend_stats: args.summary_trend_stats.or_else(|| self.file.summary_trend_stats.clone()),
             time_unit: args.summary_time_unit.or(self.file.summary_time_unit).map(TimeUnit::from),
             summary_mode: summary_mode.or(self.file.summary_mode).unwrap_or_default(),
@@ -232,6 +240,7 @@ pub(crate) mod tests {
         output = "json"
         summary-time-unit = "s"
         summary-mode = "full"
+        samples = "aggregated"
         [env]
         HOST = "of file"
         USERS = 5
@@ -264,7 +273,7 @@ pub(crate) mod tests {
         let settings = sources(&[]).test(TestArgs::default()).expect("resolves");
         assert_eq!((settings.script, settings.script_was_named), (PathBuf::from("of_file.js"), true));
         assert_eq!((settings.workers, settings.form), (Workers::Exactly(2), Form::Json));
-        assert_eq!(settings.time_unit, Some(TimeUnit::Seconds));
+        assert_eq!((settings.time_unit, settings.samples), (Some(TimeUnit::Seconds), Samples::Aggregated));
         assert_eq!(settings.env, [("HOST".to_owned(), "of file".to_owned()), ("USERS".to_owned(), "5".to_owned())]);
     }
 
@@ -277,6 +286,8 @@ pub(crate) mod tests {
         assert_eq!(settings.summary_mode, SummaryMode::Full, "the file's");
         let settings = sources(&[("LAMBDALOAD_SUMMARY_MODE", "disabled")]).test(TestArgs::default());
         assert_eq!(settings.expect("resolves").summary_mode, SummaryMode::Disabled);
+        let settings = sources(&[("LAMBDALOAD_SAMPLES", "exact")]).test(TestArgs::default()).expect("resolves");
+        assert_eq!(settings.samples, Samples::Exact);
         let settings = sources(&[("LAMBDALOAD_NOTE", "of environment")]).test(TestArgs::default()).expect("resolves");
         assert_eq!(settings.note.as_deref(), Some("of environment"));
     }
@@ -315,6 +326,10 @@ pub(crate) mod tests {
             refused(("LAMBDALOAD_SUMMARY_MODE", "legacy")),
             "LAMBDALOAD_SUMMARY_MODE=legacy in the environment: k6 2.0 has dropped its `legacy` summary; use compact, or \
              full for groups and scenarios"
+        );
+        assert_eq!(
+            refused(("LAMBDALOAD_SAMPLES", "raw")),
+            "LAMBDALOAD_SAMPLES=raw in the environment: expected exact or aggregated"
         );
         assert_eq!(
             refused(("LAMBDALOAD_OUTPUT", "xml")),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use lambdaload_core::{
     ids::WorkerIndex,
-    plan::{Plan, PlannedScenario, Platform, Work, plural, words},
+    plan::{Plan, PlannedScenario, Platform, Samples, Work, plural, words},
     segment::Segment,
     series::{Contains, Metric, MetricKind},
+    summary::error_bound,
     threshold::Threshold,
 };
 use serde::Serialize;
@@ -48,6 +49,7 @@ pub(crate) fn render(plan: &Plan, account: Option<&str>, detail: Detail, paint: 
     }
     add("scenarios", scenarios(plan));
     add("thresholds", vec![thresholds(plan)]);
+    add("samples", samples(plan).into_iter().collect());
     add("workers", workers(plan));
     if detail == Detail::Full {
         add("segments", segments(plan));
@@ -136,6 +138,17 @@ fn thresholds(plan: &Plan) -> String {
         many => format!(", {many} stop the run"),
     };
     format!("{} on {}{stops}", plan.thresholds.len(), plural(metrics.len() as u64, "metric"))
+}
+
+/// How workers read their k6, if that is worth a word.
+fn samples(plan: &Plan) -> Option<String> {
+    match plan.samples {
+        Samples::Exact => plan.samples_hint().map(str::to_owned),
+        Samples::Aggregated => Some(format!(
+            "aggregated by k6: percentiles are within {}, and thresholds that near to their limit too close to call",
+            error_bound(plan.samples.percentile_error())
+        )),
+    }
 }
 
 fn workers(plan: &Plan) -> Vec<String> {

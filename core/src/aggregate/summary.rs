@@ -9,7 +9,7 @@ use crate::{
     aggregate::{Aggregate, Merged},
     closing::Closing,
     number::Number,
-    plan::{Plan, TimeUnit, trend_percentile},
+    plan::{Plan, Samples, TimeUnit, trend_percentile},
     selector::Selector,
     series::{Contains, Metric, MetricKind, Rollup, SeriesId, Tags},
     stats::Stats,
@@ -25,9 +25,13 @@ const MISSING_NAMED: usize = 20;
 
 impl Aggregate {
     /// Decides a threshold on the samples so far; `duration` is the time since the start.
-    pub fn decide(&self, threshold: &Threshold, duration: Duration) -> Decision {
+    pub fn decide(&self, threshold: &Threshold, samples: Samples, duration: Duration) -> Decision {
         if let Some(merged) = self.find(&threshold.selector) {
-            return threshold.evaluate(&merged.current(), &merged.limits, duration);
+            let current = merged.current();
+            return match samples {
+                Samples::Exact => threshold.evaluate(&current, &merged.limits, duration),
+                Samples::Aggregated => threshold.evaluate_aggregated(&current, merged.latest(), duration),
+            };
         }
         threshold.evaluate(&Stats::empty(self.kind_of(threshold)), &[], duration)
     }
@@ -85,6 +89,8 @@ impl Aggregate {
             conservation.before_start += closing.lines.before_start;
             conservation.folded += closing.lines.folded;
             conservation.unwritten += closing.lines.unwritten;
+            conservation.lost_batches += closing.lines.lost_batches;
+            conservation.unplaced += closing.lines.unplaced;
             let rest = closing.totals.iter().filter(|(id, _)| id.rollup == Rollup::Rest);
             folded_metrics.extend(rest.map(|(id, _)| id.metric.name.as_str()));
             let said: BTreeMap<&SeriesId, u64> = closing.totals.iter().map(|(id, n)| (id, *n)).collect();
@@ -171,6 +177,12 @@ impl Aggregate {
 }
 
 impl Merged {
+    /// The latest part that is known by itself; of what adds up over workers the order does not matter.
+    fn latest(&self) -> Option<&Stats> {
+        let slices = self.slices.as_ref().filter(|_| self.gauges.is_none())?;
+        slices.iter().next_back().map(|(_, stats)| stats)
+    }
+
     /// The stats of all samples; of a gauge that adds up over workers with the sum as its values.
     fn current(&self) -> Stats {
         let Some(gauges) = &self.gauges else { return self.total.clone() };
@@ -236,7 +248,7 @@ mod tests {
 
     fn decide(aggregate: &Aggregate, key: &str, expression: &str) -> Decision {
         let threshold = Threshold::parse(key, expression).expect(expression);
-        aggregate.decide(&threshold, Duration::from_secs(10))
+        aggregate.decide(&threshold, Samples::Exact, Duration::from_secs(10))
     }
 
     #[test]

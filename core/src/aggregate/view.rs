@@ -7,8 +7,8 @@ use crate::{
         Aggregate,
         slices::{oldest_width, start_of},
     },
-    histogram::RELATIVE_ERROR,
     live::Latency,
+    plan::Samples,
     stats::Stats,
     timeline::{Slice, Timeline},
     timestamp::Timestamp,
@@ -57,7 +57,7 @@ impl Aggregate {
     }
 
     /// The distribution of response times so far, or of iterations in a test without HTTP; none without samples.
-    pub fn latency(&self) -> Option<Latency> {
+    pub fn latency(&self, samples: Samples) -> Option<Latency> {
         let metric = self.latency_metric()?;
         let merged = self.all(metric)?;
         let percentile = |quantile| merged.total.percentile(quantile);
@@ -69,7 +69,7 @@ impl Aggregate {
             p50: percentile(0.5)?,
             p95: percentile(0.95)?,
             p99: percentile(0.99)?,
-            error: RELATIVE_ERROR,
+            error: samples.percentile_error(),
             history_p95: starts.map(p95_of).collect(),
         })
     }
@@ -200,13 +200,13 @@ mod tests {
     fn no_samples_no_timeline_and_no_latency() {
         let empty = Aggregate::new();
         assert_eq!(empty.timeline(), Timeline::default());
-        assert_eq!(empty.latency(), None);
+        assert_eq!(empty.latency(Samples::Exact), None);
         assert!(empty.vus_now().abs() < f64::EPSILON);
     }
 
     #[test]
     fn a_test_without_http_shows_its_iterations() {
         let merged = aggregate(&chunks(&[vec![sample("iteration_duration", 1, 5.0, "{}")]], &[]));
-        assert_eq!(merged.latency().expect("has samples").metric, "iteration_duration");
+        assert_eq!(merged.latency(Samples::Exact).expect("has samples").metric, "iteration_duration");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     ids::WorkerIndex,
     judge::{Evidence, MAX_UNREADABLE, is_script_exception, reason},
     lifecycle::{AbortCause, Phase},
-    plan::plural,
+    plan::{Samples, plural},
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     summary::format::grouped,
     verdict::{Conservation, Reason, ReasonCode},
@@ -37,6 +37,7 @@ pub(super) fn doubts(evidence: &Evidence<'_>, accepted: &BTreeSet<WorkerIndex>, 
         let next_step = "keep infinite values out of metrics, or run on k6 1.x, which writes them";
         reasons.push(reason(ReasonCode::SamplesMissing, message, Some(next_step)));
     }
+    reasons.extend(lost_batches(evidence).filter(|(index, _)| !is_accepted(index)).map(|(_, reason)| reason));
     if !samples.missing.is_empty() && evidence.unreadable.is_empty() {
         let missing = samples.read.saturating_sub(samples.merged);
         let message =
@@ -227,10 +228,29 @@ fn missing_closings(evidence: &Evidence<'_>) -> impl Iterator<Item = Reason> {
     })
 }
 
+/// Workers whose k6 could not hand over all that it had gathered.
+fn lost_batches<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {
+    let lossy = evidence.closings.iter().filter(|closing| closing.lines.lost_batches > 0);
+    lossy.map(|closing| {
+        let index = closing.worker;
+        let count = match closing.lines.lost_batches {
+            1 => "a batch".to_owned(),
+            many => format!("{} batches", grouped(many)),
+        };
+        let message = format!("{index}: k6 gave up {count} of its aggregated samples, which are in nothing");
+        let next_step = "see why in the worker's log; run the test again, with fewer VUs for each worker if it was overloaded, or without --samples aggregated";
+        let worker = Some(index.number());
+        (index, Reason { worker, ..reason(ReasonCode::SamplesMissing, message, Some(next_step)) })
+    })
+}
+
 fn refused_lines(evidence: &Evidence<'_>) -> Reason {
     let refused: u64 = evidence.closings.iter().map(|c| c.lines.refused).sum();
     let first = evidence.closings.iter().find_map(|c| c.lines.first_refused.as_deref()).unwrap_or_default();
-    let lines = plural(refused, "line");
+    let lines = match evidence.run.plan.samples {
+        Samples::Exact => plural(refused, "line"),
+        Samples::Aggregated => plural(refused, "message"),
+    };
     let message = format!("{lines} of k6's output could not be read; the first begins: {first}");
     reason(ReasonCode::LinesRefused, message, Some("report this with the version of k6"))
 }

@@ -4,5 +4,6 @@ pub mod dependencies;
 pub mod exit;
 pub mod line;
 pub mod options;
+pub mod stream;
 pub mod time;
 pub mod version;

@@ -8,13 +8,17 @@
 //! | 1.3 | `--summary-mode=disabled`; `--no-summary` is gone in 2.0 | [`K6Version::no_summary_flag`] |
 //! | 1.6 | `k6 deps` | [`K6Version::lists_dependencies`] |
 //! | 1.8 | archives name what they depend on; 2.0 does, too | where they don't, `k6 deps` is asked, if there is one |
-//! | 1.8 | the cloud output no longer swaps a gauge's least and greatest value | nothing: the JSON output, which we read, never did |
+//! | 1.8 | aggregated samples no longer have a gauge's least and greatest value swapped | [`super::stream`] sorts them |
 //! | 2.0 | no REST API unless asked for; on port 6565 before | nothing: an address of its own is always given |
 //! | 2.0 | infinite samples are not written but counted in an error; written as `+Inf`, which is no JSON, before | [`super::line`] reads that; the error makes a verdict invalid, since k6's own summary would have them |
 //! | 2.0 | `<`, `>` and `&` in tags are written as they are; as `\u003c` before | nothing: tags are read as JSON, once a series |
 //! | 2.0 | `externally-controlled` is gone | k6 itself refuses it when it archives the script |
+//! | 2.0 | each line of the JSON output is written by itself, and made at twice the cost | [`K6Version::writes_json_slowly`]: a plan says what aggregated samples would save |
 //! | 2.1 | percentiles outside 0 to 100 are refused | nothing: k6 decides which thresholds there are |
 //! | 2.1 | feature flags, which add tags to all samples | none is ever switched on |
+//!
+//! In no version up to 1.8 do aggregated samples, like k6's own summary, say of a gauge that was never above 0 what its greatest
+//! value was: they say 0.
 //!
 //! In all versions times may carry an offset (`+02:00`), trailing zeros are left out, and tags may be `null`; so
 //! [`super::time`] and [`super::line`] read all of that from each.
@@ -90,6 +94,11 @@ impl K6Version {
     /// Whether there is `k6 deps`, which tells what a test needs beside stock k6: new in 1.6.
     pub fn lists_dependencies(self) -> bool {
         self >= Self::new(1, 6, 0)
+    }
+
+    /// Whether the JSON output costs about as much as all else that k6 does for a request: from 2.0 on.
+    pub fn writes_json_slowly(self) -> bool {
+        self.major >= 2
     }
 }
 

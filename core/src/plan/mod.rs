@@ -9,6 +9,7 @@ mod level;
 mod load;
 mod platform;
 mod ramps;
+mod samples;
 mod scenario;
 mod schedule;
 mod traffic;
@@ -46,6 +47,7 @@ pub use lambda::{INVOCATION, LambdaError};
 pub use load::Offered;
 pub use platform::{Architecture, FargateStack, Host, LambdaStack, Network, Platform};
 pub use ramps::Ramp;
+pub use samples::{AggregatedError, Samples};
 pub use scenario::PlannedScenario;
 pub use schedule::{Schedule, Work};
 pub use traffic::Traffic;
@@ -115,6 +117,9 @@ pub struct Plan {
     /// What it is expected to cost; none where nothing costs anything.
     #[serde(default)]
     pub cost: Option<Estimate>,
+    /// How workers read their k6.
+    #[serde(default)]
+    pub samples: Samples,
 }
 
 /// What the user asked for.
@@ -144,6 +149,8 @@ pub struct Request {
     pub machine_readable_summary: bool,
     /// `--vus-per-worker`, over what we think a worker can carry.
     pub vus_per_worker: Option<u64>,
+    /// `--samples`.
+    pub samples: Samples,
     /// `--queue-timeout`: how long the run may wait for room.
     pub queue: Duration,
     /// What only a run would show, for the estimate of its cost.
@@ -204,6 +211,9 @@ pub enum PlanError {
     /// What Fargate cannot do.
     #[error(transparent)]
     Fargate(#[from] FargateError),
+    /// What k6 does not aggregate.
+    #[error(transparent)]
+    Aggregated(AggregatedError),
 }
 
 impl Plan {
@@ -271,6 +281,7 @@ impl Plan {
             return Err(PlanError::MinWorkers { wanted: min_workers, workers });
         }
         let thresholds = if request.no_thresholds { Vec::new() } else { options.thresholds()? };
+        request.samples.check(options, &thresholds)?;
         let mut summary = options.summary()?;
         if let Some(stats) = request.trend_stats {
             summary.trend_stats = stats;
@@ -310,6 +321,7 @@ impl Plan {
             platform,
             platform_reason: None,
             cost: None,
+            samples: request.samples,
         };
         plan.use_spare_time();
         plan.cost = Estimate::of(&plan, request.assumed, &request.prices);
@@ -335,6 +347,9 @@ impl Plan {
     }
 
     fn counted_limits(&self, of: &Selector) -> Vec<f64> {
+        if self.samples == Samples::Aggregated {
+            return Vec::new();
+        }
         let same = |t: &&Threshold| t.selector.metric == of.metric && t.selector.tags() == of.tags();
         let mut limits: Vec<f64> = Vec::new();
         for limit in self.thresholds.iter().filter(same).filter_map(Threshold::counted_limit) {

@@ -5,6 +5,7 @@
 //! window is folded into the series it belongs to: the metric's parent, the sub-metrics that match, its check, and its
 //! own coarse series. Memory is bounded by the number of series.
 
+mod aggregated;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,12 @@ pub struct LineCounts {
     /// Samples that k6 says it could not write: infinite ones, from 2.0 on. They are lost.
     #[serde(default)]
     pub unwritten: u64,
+    /// Batches of aggregated samples that k6 says it gave up. They are lost.
+    #[serde(default)]
+    pub lost_batches: u64,
+    /// Aggregated samples that are [counted and not placed](crate::k6::stream::Second::unplaced).
+    #[serde(default)]
+    pub unplaced: u64,
 }
 
 /// Turns the bytes of k6's output into windows.
@@ -344,24 +351,30 @@ impl Recorder {
             None => Metric::built_in(std::str::from_utf8(point.metric).ok()?)?,
         };
         let raw_tags = line::read_tags(json).ok()?;
-        let tags = self.without_secrets(&raw_tags);
-        let rollups = self.rollups(&metric, &raw_tags, &tags);
+        Some(self.intern(metric, json, &raw_tags))
+    }
+
+    /// A leaf for a tag set that has none; `bytes` stand for it from now on.
+    fn intern(&mut self, metric: Metric, bytes: &[u8], raw_tags: &Tags) -> usize {
+        let tags = self.without_secrets(raw_tags);
+        let rollups = self.rollups(&metric, raw_tags, &tags);
+        let name = metric.name.clone();
         if self.leaves.len() - self.rest_leaves.len() < self.max_tag_sets {
             let id = SeriesId { metric, rollup: Rollup::TagSet, tags };
-            let key = [point.metric, b"\0", json].concat().into_boxed_slice();
-            let hash = self.hash(point.metric, json);
+            let key = [name.as_bytes(), b"\0", bytes].concat().into_boxed_slice();
+            let hash = self.hash(name.as_bytes(), bytes);
             let index = self.add_leaf(key, hash, id, rollups);
             self.table.insert_unique(hash, index, |i| self.leaves[*i].hash);
-            return Some(index);
+            return index;
         }
-        let rest_key = (metric.name.clone(), rollups);
+        let rest_key = (name, rollups);
         if let Some(index) = self.rest_leaves.get(&rest_key) {
-            return Some(*index);
+            return *index;
         }
         let id = SeriesId { metric, rollup: Rollup::Rest, tags: Tags::default() };
         let index = self.add_leaf(Box::default(), 0, id, rest_key.1.clone());
         self.rest_leaves.insert(rest_key, index);
-        Some(index)
+        index
     }
 
     fn add_leaf(&mut self, key: Box<[u8]>, hash: u64, id: SeriesId, rollups: Vec<usize>) -> usize {

@@ -14,6 +14,9 @@ use crate::verdict::{Outcome, Reason, ReasonCode, ThresholdResult, Values, Verdi
 /// Series with missing samples, and messages of k6, that are shown for one reason; the verdict has all.
 const SHOWN: usize = 3;
 
+/// What decides a threshold that aggregated samples cannot.
+const TOO_CLOSE_ADVICE: &str = "run it with --samples exact to decide the thresholds that are too close to call";
+
 /// The block `█ VERDICT`. `report` is where the report was written, if one was.
 pub fn conclusion(verdict: &Verdict, style: &Style, report: Option<&str>) -> String {
     let mut text = heading(verdict, style);
@@ -52,8 +55,14 @@ fn heading(verdict: &Verdict, style: &Style) -> String {
 
 /// The outcome's reason in a few words, and on how many workers it rests if some were lost and that was accepted.
 pub fn headline(verdict: &Verdict) -> String {
+    let close = verdict.thresholds.iter().filter(|t| t.within_error).count();
     let lost = verdict.reasons.iter().filter(|reason| reason.code == ReasonCode::LossAccepted).count();
-    let words = outcome_words(verdict);
+    let words = match verdict.outcome {
+        Outcome::Passed | Outcome::Failed if close > 0 => {
+            format!("{}, {close} too close to call", outcome_words(verdict))
+        }
+        _ => outcome_words(verdict),
+    };
     let planned = verdict.planned_workers as usize;
     if lost == 0 { words } else { format!("{words}, with {} of {planned} workers", planned.saturating_sub(lost)) }
 }
@@ -93,6 +102,9 @@ pub fn crossing(threshold: &ThresholdResult, verdict: &Verdict) -> String {
     if let Some(Values::Rate { passes, fails, .. }) = values(threshold, verdict) {
         let things = if threshold.metric == "http_req_failed" { "requests" } else { "samples" };
         details.push(format!("{} of {} {things}", format::grouped(*passes), format::grouped(passes + fails)));
+    }
+    if threshold.within_error {
+        details.push("too close to call on aggregated samples".to_owned());
     }
     if let Some(first) = threshold.first_crossed_ms {
         details.push(format!("first crossed at {}", format::duration(Duration::from_millis(first))));
@@ -159,6 +171,9 @@ pub fn next_steps(verdict: &Verdict) -> Vec<&str> {
     }
     if folded(verdict).is_some() {
         steps.push(NAME_TAG_ADVICE);
+    }
+    if verdict.outcome != Outcome::Invalid && verdict.thresholds.iter().any(|t| t.within_error) {
+        steps.push(TOO_CLOSE_ADVICE);
     }
     steps
 }
@@ -251,6 +266,17 @@ mod tests {
             verdict.outcome = outcome;
             assert_eq!(headline(&verdict), words);
         }
+    }
+
+    #[test]
+    fn what_is_too_close_to_call_is_told_beside_the_outcome() {
+        let mut verdict = sample::verdict();
+        verdict.thresholds[1].within_error = true;
+        assert_eq!(headline(&verdict), "1 of 4 thresholds crossed, 1 too close to call");
+        assert!(next_steps(&verdict).contains(&TOO_CLOSE_ADVICE));
+        verdict.outcome = Outcome::Invalid;
+        assert_eq!(headline(&verdict), "the measurement is not complete");
+        assert!(!next_steps(&verdict).contains(&TOO_CLOSE_ADVICE));
     }
 
     #[test]

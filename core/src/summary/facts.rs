@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{FAINT, Style, drift::drift, format, wrap::wrapped};
 use crate::{
-    plan::plural,
+    plan::{Samples, plural},
     recorder::MAX_TAG_SETS,
     records::WorkerPhase,
     verdict::{Outcome, Verdict, WorkerResult},
@@ -79,6 +79,16 @@ fn samples(verdict: &Verdict) -> String {
     if samples.refused > 0 {
         text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
     }
+    if samples.kind == Samples::Aggregated {
+        text += ", aggregated by k6 each second";
+    }
+    if samples.lost_batches > 0 {
+        text += &format!("; batches that k6 gave up: {}", format::grouped(samples.lost_batches));
+    }
+    if samples.unplaced > 0 {
+        let count = format::grouped(samples.unplaced);
+        text += &format!("; {count} are below 0 or huge, and no percentiles of these are known");
+    }
     if samples.unwritten > 0 {
         text += &format!("; {} that k6 could not write", format::grouped(samples.unwritten));
     }
@@ -112,11 +122,24 @@ fn percentiles(verdict: &Verdict) -> String {
     if verdict.outcome == Outcome::Invalid || verdict.thresholds.is_empty() {
         return text;
     }
+    if verdict.samples.kind == Samples::Aggregated {
+        return text + &too_close(verdict);
+    }
     text += &match inexact.as_slice() {
         [] => "; thresholds decided exactly".to_owned(),
         some => format!("; not decided exactly: {}", some.join(", ")),
     };
     text
+}
+
+/// Of aggregated samples: which thresholds are too near to their limit.
+fn too_close(verdict: &Verdict) -> String {
+    let close = verdict.thresholds.iter().filter(|t| t.within_error);
+    let close: Vec<String> = close.map(|t| format!("{} {}", t.key(), t.expression.trim())).collect();
+    match close.as_slice() {
+        [] => "; no threshold is that near to its limit".to_owned(),
+        some => format!("; too close to call: {}", some.join(", ")),
+    }
 }
 
 /// A relative error in percent, with two decimals: `0.05 %`.
@@ -137,6 +160,21 @@ mod tests {
         let words = "144,018 samples of 9 metrics are beyond the 4,000 that a worker keeps apart; metrics are whole";
         assert_eq!(folded(&verdict).as_deref(), Some(words));
         assert!(facts(&verdict, &Style::default(), None).contains("tag sets.......: 144,018 samples of 9 metrics"));
+    }
+
+    #[test]
+    fn aggregated_samples_say_what_they_cannot_tell() {
+        let mut verdict = sample::verdict();
+        verdict.samples.kind = Samples::Aggregated;
+        verdict.percentile_error = Samples::Aggregated.percentile_error();
+        verdict.thresholds.iter_mut().for_each(|threshold| threshold.exact = false);
+        assert_eq!(percentiles(&verdict), "±0.78 %; no threshold is that near to its limit");
+        verdict.thresholds[1].within_error = true;
+        assert_eq!(percentiles(&verdict), "±0.78 %; too close to call: http_req_duration{name:cart} p(95)<600");
+        (verdict.samples.unplaced, verdict.samples.lost_batches) = (1_204, 2);
+        let words = "5,437,740 read = 5,437,740 merged, aggregated by k6 each second; batches that k6 gave up: 2; 1,204 are \
+                     below 0 or huge, and no percentiles of these are known";
+        assert_eq!(samples(&verdict), words);
     }
 
     #[test]

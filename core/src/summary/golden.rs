@@ -173,6 +173,7 @@ fn threshold(threshold: &Threshold, exported: &Value, metrics: &[MetricSummary])
         Aggregation::Percentile(percent) => format!("p({percent})"),
     };
     ThresholdResult {
+        within_error: false,
         metric,
         suffix,
         passed: stats["thresholds"][&threshold.expression] == Value::Bool(false),

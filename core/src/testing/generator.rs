@@ -19,7 +19,9 @@ use crate::{
         exit::{ProcessExit, code},
         version::K6Version,
     },
-    ports::{Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec},
+    ports::{
+        Clock, Generator, GeneratorError, GeneratorSpec, LoadGenerator, Printed, ScriptInputs, SummarySpec, Unwritten,
+    },
     segment::Segment,
     testing::{
         clock::{VirtualClock, VirtualTime},
@@ -62,8 +64,8 @@ pub struct K6Script {
     pub is_cut_when_killed: bool,
     /// Until when it does not answer when it is to be scaled, after its process was started.
     pub deaf_to_scale_until: Duration,
-    /// Samples that it says it could not write.
-    pub unwritten: u64,
+    /// What it says it could not hand over.
+    pub unwritten: Unwritten,
 }
 
 /// The samples of one second of a run, each with the part of that second after which it comes up.
@@ -175,7 +177,7 @@ impl Default for K6Script {
             hangs_at_exit: false,
             is_cut_when_killed: false,
             deaf_to_scale_until: Duration::ZERO,
-            unwritten: 0,
+            unwritten: Unwritten::default(),
         }
     }
 }

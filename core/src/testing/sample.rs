@@ -166,6 +166,7 @@ fn worker(index: u32) -> WorkerResult {
 fn thresholds() -> Vec<ThresholdResult> {
     let threshold =
         |metric: &str, suffix: Option<&str>, expression: &str, value, first_crossed_ms: Option<u64>| ThresholdResult {
+            within_error: false,
             metric: metric.into(),
             suffix: suffix.map(str::to_owned),
             expression: expression.into(),

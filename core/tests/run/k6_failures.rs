@@ -34,7 +34,7 @@ fn long(workers: usize) -> Test {
 
 #[test]
 fn samples_that_k6_could_not_write_are_missing() {
-    let verdict = Test::of(3).with(2, |k6| k6.unwritten = 5).with(3, |k6| k6.unwritten = 2).verdict();
+    let verdict = Test::of(3).with(2, |k6| k6.unwritten.samples = 5).with(3, |k6| k6.unwritten.samples = 2).verdict();
     assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
     assert_eq!((codes(&verdict), verdict.samples.unwritten), (vec![ReasonCode::SamplesMissing], 7));
     assert!(verdict.reasons[0].message.starts_with("k6 could not write 7 samples"), "{:?}", verdict.reasons);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod aggregated;
 mod aggregators;
 mod chaos;
 mod clocks;

@@ -11,7 +11,7 @@ use lambdaload_core::{
     k6::version::K6Version,
     lifecycle::{Abort, AbortCause},
     live::LiveState,
-    plan::{Architecture, Host, LambdaStack, Machine, Request, Workers},
+    plan::{Architecture, Host, LambdaStack, Machine, Request, Samples, Workers},
     ports::{Ledger, ObjectStore},
     records::{RunRecord, WorkerRecord},
     run::{
@@ -66,6 +66,7 @@ pub(crate) struct Scene {
     worker_faults: BTreeMap<WorkerIndex, PortFaults>,
     workers: u32,
     min_workers: Option<u32>,
+    samples: Samples,
     on_lambda: bool,
 }
 
@@ -94,7 +95,7 @@ impl Scene {
             let ledger: Arc<dyn Ledger> = ledger.clone();
             Arc::new(Faulty::new(ledger, faults.ledger.clone(), time.clone()))
         };
-        let (min_workers, on_lambda) = (test.min_workers, test.on_lambda);
+        let (min_workers, samples, on_lambda) = (test.min_workers, test.samples, test.on_lambda);
         // One more than there are segments: the substitute.
         let worker_faults: BTreeMap<_, _> =
             (0..=workers).map(|index| (WorkerIndex(index), PortFaults::default())).collect();
@@ -137,6 +138,7 @@ impl Scene {
             worker_faults,
             workers,
             min_workers,
+            samples,
             on_lambda,
         }
     }
@@ -157,6 +159,7 @@ impl Scene {
             script: "test.js".into(),
             workers: Workers::Exactly(self.workers),
             min_workers: self.min_workers,
+            samples: self.samples,
             ..Request::default()
         };
         let source = Source::Script { path: "test.js".into(), given: Given::default() };

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use lambdaload_core::{
     ids::WorkerIndex,
+    plan::Samples,
     ports::Printed,
     testing::{clock::run_virtual, fleet::Launch, generator::K6Script},
     verdict::Verdict,
@@ -50,6 +51,8 @@ pub(crate) struct Test {
     pub(crate) duration: Duration,
     /// Launches that go otherwise.
     pub(crate) launches: Vec<(WorkerIndex, Launch)>,
+    /// `--samples`.
+    pub(crate) samples: Samples,
     /// `--min-workers`.
     pub(crate) min_workers: Option<u32>,
     /// Whether the fleet knows nothing of workers that have gone.
@@ -75,6 +78,7 @@ impl Test {
             thresholds: "{}",
             duration: seconds(10),
             launches: Vec::new(),
+            samples: Samples::Exact,
             blind: false,
             min_workers: None,
             stale: false,

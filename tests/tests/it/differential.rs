@@ -12,7 +12,7 @@ use lambdaload_core::{
     chunk::{Chunk, ChunkKey},
     ids::{Attempt, RunId, WorkerIndex},
     k6::{options::Options, version::K6Version},
-    plan::{Machine, Plan, Request, Workers},
+    plan::{Machine, Plan, Request, Samples, Workers},
     recorder::Recorder,
     verdict::Values,
 };
@@ -183,7 +183,7 @@ impl Oracle {
             // In this export true means that the threshold was crossed.
             let crossed = self.summary["metrics"][&key]["thresholds"][&threshold.expression].as_bool();
             let crossed = crossed.unwrap_or_else(|| panic!("k6 has decided {key} {}", threshold.expression));
-            let decision = aggregate.decide(threshold, self.duration());
+            let decision = aggregate.decide(threshold, Samples::Exact, self.duration());
             let what = format!("{key} {} with {workers} workers: {decision:?}", threshold.expression);
             assert_eq!(decision.passed, !crossed, "{what}");
             assert!(decision.exact, "{what}");

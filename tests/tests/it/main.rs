@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "these are tests")]
 
+mod aggregated;
 mod commands;
 mod differential;
 mod endings;

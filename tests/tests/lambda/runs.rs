@@ -60,6 +60,33 @@ fn forty_workers_give_the_verdict_of_the_local_fleet() {
     same_as_local("40");
 }
 
+/// What k6 pushes reaches its worker also where scripts are kept from loopback.
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn aggregated_samples_come_to_the_same_counts() {
+    let (folder, target, account) = (Folder::new(), Target::start(), Account::shared());
+    let script = fixture("deterministic.js").display().to_string();
+    let url = format!("TARGET={}", target.url());
+    let usual =
+        ["run", &script, "--workers", "3", "-e", &url, "--output", "json", "--quiet", "--samples", "aggregated"];
+    let said = account.run(&folder, &usual);
+    let verdict: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}\n{}", account.said()));
+    assert_eq!(
+        (&verdict["outcome"], &verdict["samples"]["kind"]),
+        (&"passed".into(), &"aggregated".into()),
+        "{verdict:#}"
+    );
+    assert_eq!(verdict["samples"]["read"], verdict["samples"]["merged"]);
+    let metric = |name: &str| {
+        let found = verdict["summary"]["metrics"].as_array().expect("metrics").iter().find(|m| m["name"] == name);
+        found.expect(name)["values"].clone()
+    };
+    assert_eq!((&metric("items")["count"], &metric("odd")["rate"]), (&400.0.into(), &0.5.into()));
+    assert_eq!((&metric("cost")["count"], &metric("http_reqs")["count"]), (&200.into(), &200.0.into()));
+    assert_eq!(target.requests().values().sum::<u64>(), 200);
+}
+
 /// Tries to reach what hands out credentials, and looks for credentials in its variables.
 const INTRUDER: &str = r"
 import http from 'k6/http';

@@ -204,14 +204,19 @@ impl Conductor<'_> {
             return None;
         }
         let elapsed = self.elapsed();
-        let mut abort = None;
+        let (samples, mut abort) = (self.run.plan.samples, None);
         for (threshold, crossed) in self.run.plan.thresholds.iter().zip(&mut self.first_crossed) {
-            if !self.aggregate.has_samples(threshold) || self.aggregate.decide(threshold, elapsed).passed {
+            if !self.aggregate.has_samples(threshold) {
+                continue;
+            }
+            let decision = self.aggregate.decide(threshold, samples, elapsed);
+            if decision.passed {
                 continue;
             }
             crossed.get_or_insert(elapsed);
             let delayed = threshold.delay_abort_eval.is_some_and(|delay| elapsed <= delay);
-            if threshold.abort_on_fail && !delayed && self.run.state.phase == Phase::Running {
+            // What is too close to call stops nothing: that could not be taken back.
+            if threshold.abort_on_fail && !decision.within_error && !delayed && self.run.state.phase == Phase::Running {
                 let message = format!("{} {} does not hold", threshold.selector.key(), threshold.expression);
                 abort.get_or_insert(Abort { cause: AbortCause::Threshold, message, at_once: false });
             }

@@ -46,7 +46,7 @@ impl Conductor<'_> {
             requests_per_second: self.aggregate.counter_per_second("http_reqs"),
             iterations: counter("iterations"),
             dropped_iterations: counter("dropped_iterations"),
-            latency: self.aggregate.latency(),
+            latency: self.aggregate.latency(self.run.plan.samples),
             failed_rate: self.aggregate.rate("http_req_failed"),
             checks_rate: self.aggregate.rate("checks"),
             thresholds: judge::threshold_results(&self.run.plan, &self.aggregate, elapsed, &self.first_crossed),

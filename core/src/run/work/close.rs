@@ -17,14 +17,14 @@ pub(super) async fn close(shared: &Shared<'_>, failure: Option<Failure>) -> Resu
     }
     shared.persist(|| shared.flush(true)).await?;
     let closing = {
-        let unwritten = shared.control.get().map_or(0, |control| control.unwritten());
+        let lost = shared.control.get().map(|control| control.unwritten()).unwrap_or_default();
         let (record, recorder) = (lock(&shared.record), lock(&shared.recorder));
         Closing {
             run: record.run.clone(),
             worker: record.index,
             attempt: record.attempt,
             chunks: record.chunks,
-            lines: LineCounts { unwritten, ..recorder.counts().clone() },
+            lines: LineCounts { unwritten: lost.samples, lost_batches: lost.batches, ..recorder.counts().clone() },
             totals: recorder.totals().map(|(id, total)| (id.clone(), total)).collect(),
         }
     };

@@ -29,7 +29,7 @@ use crate::{
     lifecycle::{Abort, AbortCause, Phase},
     plan::{Deadlines, Plan},
     ports::{
-        Clock, GeneratorControl, GeneratorSpec, Ledger, LedgerError, LoadGenerator, ObjectStore, SampleStream,
+        Clock, GeneratorControl, GeneratorSpec, Ledger, LedgerError, LoadGenerator, ObjectStore, Piece, SampleStream,
         StoreError, WorkerTask, keys,
     },
     recorder::{MAX_TAG_SETS, Recorder},
@@ -209,7 +209,8 @@ async fn run_k6(shared: &Shared<'_>, segment: Option<Segment>) -> Result<(), Fai
         // The substitute stands for the first worker.
         let index = if shared.is_substitute { WorkerIndex::FIRST } else { index };
         let env = shared.plan(|plan| variables::of_worker(&run, index, plan));
-        let spec = GeneratorSpec { archive, segment, linger: shared.linger, rps, env, secrets };
+        let samples = shared.plan(|plan| plan.samples);
+        let spec = GeneratorSpec { archive, segment, linger: shared.linger, rps, env, samples, secrets };
         shared.ports.generator.start(spec).await.map_err(|error| start_failure(&error))
     };
     let started = within(clock, deadlines.ready, started).await.unwrap_or_else(|| {
@@ -347,14 +348,17 @@ impl Shared<'_> {
 /// Reads k6's output to its end.
 async fn pump(shared: &Shared<'_>, mut samples: Box<dyn SampleStream>) -> Result<(), Failure> {
     let mut piece = Vec::new();
-    while let Some(()) = samples.next(&mut piece).await.map_err(|error| {
+    while let Some(kind) = samples.next(&mut piece).await.map_err(|error| {
         failure(FailureKind::K6Failed, format!("what k6 writes could not be read any more: {error}"))
     })? {
         let clock = &shared.ports.clock;
         let (wall, monotonic) = (clock.now().nanoseconds(), clock.monotonic());
         let mut recorder = lock(&shared.recorder);
         recorder.look_at_clocks(wall, monotonic);
-        recorder.feed(&piece);
+        match kind {
+            Piece::Lines => recorder.feed(&piece),
+            Piece::Aggregated => recorder.feed_aggregated(&piece),
+        }
     }
     let mut recorder = lock(&shared.recorder);
     if shared.is_killed_on_purpose() {

@@ -12,8 +12,17 @@ use futures::future::{self, Either};
 
 use crate::{
     ids::WorkerIndex,
-    k6::exit::{ProcessExit, code},
-    ports::{GeneratorControl, GeneratorError, GeneratorPhase, GeneratorSpec, HookError, SampleStream},
+    k6::{
+        exit::{ProcessExit, code},
+        line::{self, Line},
+        stream::encode::message,
+        time::TimeReader,
+    },
+    plan::Samples,
+    ports::{
+        GeneratorControl, GeneratorError, GeneratorPhase, GeneratorSpec, HookError, Piece, SampleStream, Unwritten,
+    },
+    series::{Metric, MetricKind},
     testing::{
         clock::VirtualTime,
         generator::{
@@ -37,7 +46,10 @@ pub(super) struct Process {
 struct Control(Process);
 
 /// The end that reads from it.
-struct Output(Process);
+struct Output {
+    process: Process,
+    samples: Samples,
+}
 
 impl Process {
     /// Starts it, and returns its two ends.
@@ -45,13 +57,13 @@ impl Process {
         k6: &ScriptedK6,
         index: WorkerIndex,
         script: K6Script,
-        GeneratorSpec { linger, segment, .. }: &GeneratorSpec,
+        GeneratorSpec { linger, segment, samples, .. }: &GeneratorSpec,
     ) -> (Box<dyn GeneratorControl>, Box<dyn SampleStream>) {
         let now = k6.time.elapsed();
         let journal = Arc::clone(&k6.journal);
         let life = Life::begin(script, (index, *segment), *linger, journal, Arc::clone(&k6.clock), now);
         let process = Self { time: k6.time.clone(), life: Arc::new(Mutex::new(life)) };
-        (Box::new(Control(process.clone())), Box::new(Output(process)))
+        (Box::new(Control(process.clone())), Box::new(Output { process, samples: *samples }))
     }
 
     /// The process as it is now.
@@ -228,7 +240,7 @@ impl GeneratorControl for Control {
         self.0.now().0.log.clone()
     }
 
-    fn unwritten(&self) -> u64 {
+    fn unwritten(&self) -> Unwritten {
         self.0.now().0.script.unwritten
     }
 }
@@ -241,17 +253,39 @@ impl Drop for Control {
 
 #[async_trait]
 impl SampleStream for Output {
-    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, GeneratorError> {
-        let read = self.0.until(|life| {
-            if life.written.is_empty() {
+    async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Piece>, GeneratorError> {
+        let samples = self.samples;
+        let read = self.process.until(|life| {
+            let end = match samples {
+                Samples::Exact => PIECE.min(life.written.len()),
+                Samples::Aggregated => life.written.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1),
+            };
+            if end == 0 {
+                // What is left may be a line that was cut.
                 return life.exit.map(|_| None);
             }
-            let length = PIECE.min(life.written.len());
-            Some(Some(life.written.drain(..length).collect()))
+            Some(Some(life.written.drain(..end).collect::<Vec<u8>>()))
         });
-        piece.clear();
-        Ok(read.await.map(|bytes: Vec<u8>| piece.extend(bytes)))
+        let Some(bytes) = read.await else { return Ok(None) };
+        *piece = match samples {
+            Samples::Exact => bytes,
+            Samples::Aggregated => aggregated(&bytes),
+        };
+        Ok(Some(match samples {
+            Samples::Exact => Piece::Lines,
+            Samples::Aggregated => Piece::Aggregated,
+        }))
     }
+}
+
+/// A message with the one sample of a line; what is no sample is no message either.
+fn aggregated(line: &[u8]) -> Vec<u8> {
+    let Ok(Line::Point(point)) = line::read(line.trim_ascii_end()) else { return line.to_vec() };
+    let metric = String::from_utf8_lossy(point.metric).into_owned();
+    let kind = Metric::built_in(&metric).map_or(MetricKind::Trend, |metric| metric.kind);
+    let second = TimeReader::default().read(point.time).unwrap_or_default().div_euclid(1_000_000_000);
+    let tags = line::read_tags(point.tags_json()).unwrap_or_default();
+    message(&metric, &tags.iter().collect::<Vec<_>>(), second, &[point.value], kind)
 }
 
 #[cfg(test)]
@@ -283,6 +317,7 @@ mod tests {
                     rps: None,
                     linger,
                     env: Vec::new(),
+                    samples: Samples::Exact,
                     secrets: crate::secrets::Secrets::default(),
                 })
                 .await
