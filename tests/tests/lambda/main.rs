@@ -6,9 +6,12 @@
 mod containers;
 mod fargate;
 mod faults;
+mod guarded;
 mod life;
 mod limits;
+mod played;
 mod privilege;
+mod privilege_fargate;
 mod runs;
 mod scene;
 mod schedules;
