@@ -7,6 +7,7 @@ mod containers;
 mod fargate;
 mod faults;
 mod guarded;
+mod image;
 mod life;
 mod limits;
 mod played;

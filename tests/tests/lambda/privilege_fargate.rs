@@ -12,7 +12,8 @@ use lambdaload_tests::{
 use serde_json::Value;
 
 use crate::{
-    guarded::{Grant, Guarded, SECRET, not_allowed},
+    guarded::{Grant, Guarded, POLICIES, SECRET, not_allowed},
+    life::leave_tasks_and_images,
     played::{Containers, Fate},
 };
 
@@ -28,7 +29,7 @@ export function teardown() {}
 /// What is granted for Fargate that these runs don't use, and why it is.
 ///
 /// The role, the statement and the action, and the end of the resource where a statement has several.
-const UNUSED: [(&str, &str); 7] = [
+const UNUSED: [(&str, &str); 8] = [
     ("TaskRole FindMissingObjects s3:ListBucket", "without it an object that is missing looks forbidden"),
     ("TaskRole RecordItself dynamodb:Query", "only if a worker is started twice"),
     ("ExecutionRole SignInToRegistries ecr:GetAuthorizationToken", "ECS itself pulls the image"),
@@ -36,12 +37,18 @@ const UNUSED: [(&str, &str); 7] = [
     ("ExecutionRole PullTheImage ecr:BatchGetImage", "ECS itself pulls the image"),
     ("ExecutionRole PullTheImage ecr:GetDownloadUrlForLayer", "ECS itself pulls the image"),
     ("ExecutionRole Log logs:CreateLogStream", "ECS itself writes the log"),
+    ("ExecutionRole Log logs:PutLogEvents", "ECS itself writes the log"),
 ];
 
-/// What ECS gives a task by its role.
+/// What ECS gives a task by its role. The emulator's root stands for ECS, but it can't say on whose behalf it asks, as the
+/// role's trust wants to know; so it is trusted by name.
 fn credentials(guarded: &Guarded) -> Value {
     guarded.account.ask(
-        "role = next(r['Arn'] for r in client('iam').list_roles()['Roles'] if '-TaskRole-' in r['RoleName'])
+        "found = next(r for r in client('iam').list_roles()['Roles'] if '-TaskRole-' in r['RoleName'])
+role, trust = found['Arn'], found['AssumeRolePolicyDocument']
+root = {'Effect': 'Allow', 'Principal': {'AWS': role.split(':role')[0] + ':root'}, 'Action': 'sts:AssumeRole'}
+trust['Statement'].append(root)
+client('iam').update_assume_role_policy(RoleName=found['RoleName'], PolicyDocument=json.dumps(trust))
 given = client('sts').assume_role(RoleArn=role, RoleSessionName='task')['Credentials']
 print(json.dumps({'RoleArn': role, 'AccessKeyId': given['AccessKeyId'], 'SecretAccessKey': given['SecretAccessKey'],
     'Token': given['SessionToken'], 'Expiration': given['Expiration'].strftime('%Y-%m-%dT%H:%M:%SZ')}))",
@@ -80,7 +87,17 @@ fn runs_on_fargate_need_what_policies_grant_and_nothing_less() {
     let on = ["--platform", "fargate", "--min-workers", "1"];
     let with_secret = [&on[..], &["script.js", "--secret", "TOKEN", "-e", &url]].concat();
 
-    // One is stopped; one waits for its room, and is seen to its end.
+    // One is stopped before its tasks have begun, so that the aggregator ends them.
+    let early = guarded.start(&[&on[..], &["long.js", "-e", "DURATION=90s"]].concat());
+    let by_aggregator = |call: &Call| call.function.as_deref() == Some("lambdaload-aggregator");
+    let is_conducted = || guarded.recorder.calls().iter().any(by_aggregator).then_some(());
+    wait_for("the aggregator to conduct the run", is_conducted);
+    guarded.run(0, &["stop", &early]);
+    let has_stopped = |call: &Call| by_aggregator(call) && call.is("ecs:StopTask");
+    let are_stopped = || (guarded.recorder.calls().into_iter().filter(has_stopped).count() == 2).then_some(());
+    wait_for("the aggregator to stop two tasks", are_stopped);
+
+    // One is stopped while it runs; one waits for its room, and is seen to its end.
     let first = guarded.start(&[&on[..], &["long.js", "-e", "DURATION=90s"]].concat());
     tasks.start_all(2, |_| Fate::Runs);
     wait_for("the first run to run", || guarded.state(&first).contains("running").then_some(()));
@@ -113,10 +130,8 @@ fn runs_on_fargate_need_what_policies_grant_and_nothing_less() {
 
     // Nothing missing: of the user, of functions, and of tasks.
     let of_key = |key: &str| calls.iter().filter(|call| call.access_key == key).collect::<Vec<_>>();
-    let of_user: Vec<Grant> = crate::guarded::POLICIES
-        .iter()
-        .flat_map(|policy| Grant::all(&serde_json::from_str(policy).expect("a policy")))
-        .collect();
+    let of_user: Vec<Grant> =
+        POLICIES.iter().flat_map(|policy| Grant::all(&serde_json::from_str(policy).expect("a policy"))).collect();
     assert_eq!(not_allowed(&of_key(&guarded.user["AWS_ACCESS_KEY_ID"]), &of_user), BTreeSet::new(), "the user");
     let (mut unused, mut granted) = (BTreeSet::new(), BTreeSet::new());
     let mut compare = |role: &str, own: &[&Call], grants: &[Grant]| {
@@ -153,4 +168,26 @@ fn runs_on_fargate_need_what_policies_grant_and_nothing_less() {
     let has_it = |bytes: &[u8]| bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
     let told: Vec<_> = calls.iter().filter(|call| has_it(&call.sent)).collect();
     assert!(!told.is_empty() && told.iter().all(|call| call.is("secretsmanager:CreateSecret")), "{told:#?}");
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn whoever_operates_a_stack_with_fargate_can_destroy_it() {
+    let guarded = Guarded::new(&[]);
+    let policies = [
+        include_str!("../../../infra/policies/operator.json"),
+        include_str!("../../../infra/policies/operator-fargate.json"),
+    ];
+    let operator = guarded.user_with("operator", &policies);
+    leave_tasks_and_images(&guarded.account);
+    guarded.run_as(&operator, 0, &["destroy", "--all", "--yes"]);
+    guarded.assert_nothing_was_refused();
+    let calls = guarded.recorder.calls();
+    let own: Vec<&Call> = calls.iter().filter(|call| call.access_key == operator["AWS_ACCESS_KEY_ID"]).collect();
+    for action in ["ecs:StopTask", "ecr:BatchDeleteImage", "ecs:DeleteTaskDefinitions", "cloudformation:DeleteStack"] {
+        assert!(own.iter().any(|call| call.is(action)), "{action}");
+    }
+    let grants: Vec<Grant> =
+        policies.iter().flat_map(|policy| Grant::all(&serde_json::from_str(policy).expect("a policy"))).collect();
+    assert_eq!(not_allowed(&own, &grants), BTreeSet::new(), "operator.json and operator-fargate.json");
 }
