@@ -8,6 +8,7 @@ use aws_sdk_cloudwatch::{
 };
 use lambdaload_core::ports::{CallError, Cause};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     account::{Account, LOOKED_AT},
@@ -34,14 +35,6 @@ struct QuotaAnswer {
 struct Quota {
     #[serde(rename = "Value")]
     value: f64,
-}
-
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(rename = "__type", default)]
-    kind: String,
-    #[serde(alias = "Message", default)]
-    message: String,
 }
 
 impl Account {
@@ -122,9 +115,12 @@ impl Account {
 
 /// Service Quotas' refusal, and what to do about one for want of a permission.
 fn refused(status: u16, answer: &str) -> String {
-    let Refusal { kind, message } = serde_json::from_str(answer).unwrap_or_default();
-    let kind = kind.rsplit('#').next().unwrap_or_default();
-    let said = [kind, &message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
+    let refusal: Value = serde_json::from_str(answer).unwrap_or_default();
+    let text = |name: &str| refusal[name].as_str().unwrap_or_default();
+    let kind = text("__type").rsplit('#').next().unwrap_or_default();
+    // By one of these names, or by both.
+    let message = if text("message").is_empty() { text("Message") } else { text("message") };
+    let said = [kind, message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
     // Whatever answers here may be no AWS.
     let said = if said.is_empty() { answer.trim().chars().take(200).collect() } else { said };
     let remedy = if kind.contains("AccessDenied") { "; it takes servicequotas:GetServiceQuota" } else { "" };
@@ -160,6 +156,10 @@ mod tests {
         assert_eq!(
             refused(400, r#"{"__type":"com.amazonaws.x#AccessDeniedException","Message":"no"}"#),
             "Service Quotas answers with 400: AccessDeniedException: no; it takes servicequotas:GetServiceQuota"
+        );
+        assert_eq!(
+            refused(400, r#"{"__type":"NoSuchResourceException","message":"none","Message":"none"}"#),
+            "Service Quotas answers with 400: NoSuchResourceException: none"
         );
         assert_eq!(refused(502, "<html>bad gateway"), "Service Quotas answers with 502: <html>bad gateway");
     }

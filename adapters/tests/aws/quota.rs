@@ -1,9 +1,6 @@
 //! Questions about an account's processors for tasks: what goes out, and what is made of the answers that AWS documents.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use axum::{
     body::Bytes,
@@ -41,28 +38,39 @@ fn quota(code: &str, value: &Value) -> Value {
     } })
 }
 
-/// CloudWatch's answer, by the protocol in which it was asked.
-fn datapoints(head: &Parts, body: &Bytes, values: &[f64]) -> Response {
-    if head.headers.contains_key("x-amz-target") {
-        let points: Vec<Value> = values
-            .iter()
-            .map(|value| json!({ "Maximum": value, "Timestamp": 1_767_225_600, "Unit": "None" }))
-            .collect();
-        let body = json!({ "Label": "ResourceCount", "Datapoints": points }).to_string();
-        return ([("content-type", "application/x-amz-json-1.0")], body).into_response();
+/// CloudWatch's answer, in CBOR, which it speaks with the SDK.
+fn datapoints(head: &Parts, values: &[f64]) -> Response {
+    assert_eq!(head.uri.path(), "/service/GraniteServiceVersion20100801/operation/GetMetricStatistics");
+    assert_eq!(head.headers["smithy-protocol"], "rpc-v2-cbor");
+    let of_few = |kind: u8, count: usize| vec![kind | u8::try_from(count).unwrap()];
+    let text = |text: &str| [of_few(0x60, text.len()), text.as_bytes().to_vec()].concat();
+    let number = |number: f64| [vec![0xfb], number.to_be_bytes().to_vec()].concat();
+    let mut body = [of_few(0xa0, 2), text("Label"), text("ResourceCount"), text("Datapoints")].concat();
+    body.extend(of_few(0x80, values.len()));
+    for value in values {
+        body.extend([of_few(0xa0, 3), text("Maximum"), number(*value), text("Unit"), text("None")].concat());
+        // A number of seconds that is a time.
+        body.extend([text("Timestamp"), vec![0xc1], number(1_767_225_600.0)].concat());
     }
-    assert!(String::from_utf8_lossy(body).starts_with("Action=GetMetricStatistics"), "{head:?}");
-    let points: String = values
-        .iter()
-        .map(|value| {
-            format!("<member><Maximum>{value}</Maximum><Timestamp>2026-01-01T00:00:00Z</Timestamp><Unit>None</Unit></member>")
-        })
-        .collect();
-    let body = format!(
-        "<GetMetricStatisticsResponse xmlns=\"http://monitoring.amazonaws.com/doc/2010-08-01/\"><GetMetricStatisticsResult>\
-         <Label>ResourceCount</Label><Datapoints>{points}</Datapoints></GetMetricStatisticsResult></GetMetricStatisticsResponse>"
-    );
-    ([("content-type", "text/xml")], body).into_response()
+    ([("content-type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")], body).into_response()
+}
+
+/// All texts in CBOR, in their order.
+fn texts(mut bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    while let [head, rest @ ..] = bytes {
+        let (kind, small) = (head >> 5, head & 0x1f);
+        let size = if (24..28).contains(&small) { 1 << (small - 24) } else { 0 };
+        let (number, rest) = rest.split_at(size);
+        let number =
+            if size == 0 { usize::from(small) } else { number.iter().fold(0, |n, byte| n << 8 | usize::from(*byte)) };
+        let (text, rest) = rest.split_at(if kind == 3 { number } else { 0 });
+        if kind == 3 {
+            found.push(String::from_utf8(text.to_vec()).unwrap());
+        }
+        bytes = rest;
+    }
+    found
 }
 
 /// An account that answers with this quota and this use, and notes what it is asked.
@@ -77,7 +85,7 @@ async fn account(asked: &Asked, limit: Value, used: Vec<f64>) -> (Stub, Account)
                     let question: Value = serde_json::from_slice(&body).unwrap();
                     quota(question["QuotaCode"].as_str().unwrap(), &limit).to_string().into_response()
                 }
-                "monitoring" => datapoints(&head, &body, &used),
+                "monitoring" => datapoints(&head, &used),
                 other => panic!("nobody asks {other}"),
             };
             asked.lock().unwrap().push((service, head, body));
@@ -89,19 +97,6 @@ async fn account(asked: &Asked, limit: Value, used: Vec<f64>) -> (Stub, Account)
     (stub, account)
 }
 
-/// The dimensions that CloudWatch was asked for, whichever protocol the SDK speaks.
-fn dimensions(head: &Parts, body: &Bytes) -> BTreeMap<String, String> {
-    if head.headers.contains_key("x-amz-target") {
-        let body: Value = serde_json::from_slice(body).unwrap();
-        let all = body["Dimensions"].as_array().unwrap().clone();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        return all.iter().map(|dimension| (text(&dimension["Name"]), text(&dimension["Value"]))).collect();
-    }
-    let form: BTreeMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
-    let names = form.iter().filter_map(|(key, name)| Some((key.strip_suffix(".Name")?, name)));
-    names.map(|(key, name)| (name.clone(), form[&format!("{key}.Value")].clone())).collect()
-}
-
 #[tokio::test]
 async fn the_quota_and_its_use_are_asked_for_signed_and_by_their_codes() {
     for (spot, code, class) in [(false, "L-3032A538", "Standard/OnDemand"), (true, "L-36FBB829", "Standard/Spot")] {
@@ -109,7 +104,7 @@ async fn the_quota_and_its_use_are_asked_for_signed_and_by_their_codes() {
         let (_stub, account) = account(&asked, json!(140.0), vec![3.0, 12.5, 7.0]).await;
         assert_eq!(account.task_quota(spot).await.unwrap(), TaskQuota { limit: 140.0, in_use: 12.5 });
         let asked = asked.lock().unwrap();
-        let [(first, quota_head, quota_body), (second, head, body)] = &asked[..] else { panic!("{}", asked.len()) };
+        let [(first, quota_head, quota_body), (second, _, body)] = &asked[..] else { panic!("{}", asked.len()) };
         assert_eq!((first.as_str(), second.as_str()), ("servicequotas", "monitoring"));
         assert_eq!((&quota_head.method, quota_head.uri.path()), (&axum::http::Method::POST, "/"));
         assert_eq!(quota_head.headers["x-amz-target"], "ServiceQuotasV20190624.GetServiceQuota");
@@ -123,8 +118,13 @@ async fn the_quota_and_its_use_are_asked_for_signed_and_by_their_codes() {
             serde_json::from_slice::<Value>(quota_body).unwrap(),
             json!({ "ServiceCode": "fargate", "QuotaCode": code })
         );
-        let expected = [("Service", "Fargate"), ("Type", "Resource"), ("Resource", "vCPU"), ("Class", class)];
-        assert_eq!(dimensions(head, body), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let question = texts(body);
+        let asks_for = |pair: &[&str]| question.windows(pair.len()).any(|some| some == pair);
+        for pair in [["Service", "Fargate"], ["Type", "Resource"], ["Resource", "vCPU"], ["Class", class]] {
+            assert!(asks_for(&["Name", pair[0], "Value", pair[1]]), "{pair:?}: {question:?}");
+        }
+        assert!(asks_for(&["Namespace", "AWS/Usage"]) && asks_for(&["MetricName", "ResourceCount"]), "{question:?}");
+        assert!(asks_for(&["Statistics", "Maximum"]), "{question:?}");
     }
     // Without tasks there are no points.
     let (_stub, account) = account(&Asked::default(), json!(6), vec![]).await;
@@ -151,10 +151,10 @@ async fn what_keeps_the_quota_from_being_known_is_said() {
 
 #[tokio::test]
 async fn throttling_is_waited_for_and_then_said() {
-    let answers = |head: Parts, body: Bytes, number| async move {
+    let answers = |head: Parts, _: Bytes, number| async move {
         match number {
             1 | 2 => json_error(400, "TooManyRequestsException", "Rate exceeded"),
-            _ if service(&head) == "monitoring" => datapoints(&head, &body, &[1.0]),
+            _ if service(&head) == "monitoring" => datapoints(&head, &[1.0]),
             _ => quota("L-3032A538", &json!(10)).to_string().into_response(),
         }
     };

@@ -21,7 +21,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Podman, http, say};
+use super::{Podman, http, podman::PROCESSES, say};
 
 /// What no image has.
 const NO_PROGRAM: &str = "/not-in-the-image";
@@ -234,7 +234,8 @@ fn limit(container: &mut Value, definition: &Value, cpu: u64, memory: u64) -> Re
         json!({ "Type": "volume", "Target": path, "ReadOnly": part(mount, "readOnly") == true })
     });
     host["Mounts"] = mounts.collect();
-    let mut limits = vec![own_limit("nproc", u64::MAX)?];
+    // Of what is not stated podman takes more than it may here.
+    let mut limits = vec![json!({ "Name": "nproc", "Soft": PROCESSES, "Hard": PROCESSES })];
     for wanted in part(definition, "ulimits").as_array().into_iter().flatten() {
         let hard = part(wanted, "hardLimit").as_u64().ok_or("a limit is no number")?;
         limits.push(own_limit(part(wanted, "name").as_str().unwrap_or_default(), hard)?);
@@ -249,18 +250,15 @@ fn part<'a>(value: &'a Value, name: &str) -> &'a Value {
     value.get(name).or_else(|| value.get(&capital)).unwrap_or(&Value::Null)
 }
 
-/// As much of a limit as this process may give: raising it needs a capability that containers in containers lack. Of what
-/// is not stated podman takes much more.
+/// As much of a limit as this process may give: raising it needs a capability that containers in containers lack.
 fn own_limit(name: &str, wanted: u64) -> Result<Value, String> {
-    let line = match name {
-        "nofile" => "Max open files",
-        "nproc" => "Max processes",
-        other => return Err(format!("the limit {other} of this machine is not known")),
-    };
+    if name != "nofile" {
+        return Err(format!("how much of {name} this machine gives is not known"));
+    }
     let own = fs::read_to_string("/proc/self/limits").map_err(|error| error.to_string())?;
-    let own = own.lines().find_map(|text| text.strip_prefix(line)).ok_or_else(|| format!("there is no {line}"))?;
+    let own = own.lines().find_map(|text| text.strip_prefix("Max open files")).unwrap_or_default();
     let own: u64 = own.split_whitespace().nth(1).and_then(|hard| hard.parse().ok()).unwrap_or(wanted);
-    if own < wanted && wanted < u64::MAX {
+    if own < wanted {
         say(&format!("containers have {own} of {wanted} {name}: this machine gives no more"));
     }
     Ok(json!({ "Name": name, "Soft": own.min(wanted), "Hard": own.min(wanted) }))

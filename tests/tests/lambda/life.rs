@@ -52,7 +52,8 @@ pub(crate) fn leave_tasks_and_images(account: &Account) -> u64 {
         "ecs, ecr = client('ecs'), client('ecr')
 ecs.run_task(cluster='lambdaload', taskDefinition='lambdaload-worker', count=2, launchType='FARGATE')
 old = ecs.describe_task_definition(taskDefinition='lambdaload-worker')['taskDefinition']
-new = ecs.register_task_definition(family='lambdaload-worker', containerDefinitions=old['containerDefinitions'])
+new = ecs.register_task_definition(family='lambdaload-worker', 
+    containerDefinitions=[{'name': 'worker', 'image': old['containerDefinitions'][0]['image']}])
 ecs.deregister_task_definition(taskDefinition=new['taskDefinition']['taskDefinitionArn'])
 for tag in ('0.1.0-arm64', '0.1.0-x86_64', '0.1.0'):
     ecr.put_image(repositoryName='lambdaload-worker', imageTag=tag, imageManifest=json.dumps({'tag': tag}))
