@@ -16,6 +16,9 @@ use super::{
     signed::{Question, ask},
 };
 
+/// Letters of an answer that is none of the service's own.
+const QUOTED: usize = 200;
+
 /// Processors of tasks that may run at one time in an account and region.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TaskQuota {
@@ -77,7 +80,10 @@ impl Account {
         if status != 200 {
             return Err(failed(refused(status, &answer).into()));
         }
-        let QuotaAnswer { quota } = serde_json::from_str(&answer).map_err(|error| failed(error.into()))?;
+        let QuotaAnswer { quota } = serde_json::from_str(&answer).map_err(|error| {
+            let found: String = answer.trim().chars().take(QUOTED).collect();
+            failed(format!("Service Quotas answers with no quota ({error}) but with: {found}").into())
+        })?;
         Ok(TaskQuota { limit: quota.value, in_use: self.task_vcpus(spot).await? })
     }
 
@@ -122,7 +128,7 @@ fn refused(status: u16, answer: &str) -> String {
     let message = if text("message").is_empty() { text("Message") } else { text("message") };
     let said = [kind, message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
     // Whatever answers here may be no AWS.
-    let said = if said.is_empty() { answer.trim().chars().take(200).collect() } else { said };
+    let said = if said.is_empty() { answer.trim().chars().take(QUOTED).collect() } else { said };
     let remedy = if kind.contains("AccessDenied") { "; it takes servicequotas:GetServiceQuota" } else { "" };
     format!("Service Quotas answers with {status}: {said}{remedy}")
 }
