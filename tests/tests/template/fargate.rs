@@ -90,7 +90,7 @@ fn the_repository_forgets_what_was_replaced_and_goes_with_the_stack() {
     assert_eq!((priorities.len(), priorities.is_sorted_by(|one, next| one < next)), (2, true), "{priorities:?}");
     // Whole versions: of each architecture one, and their list. An update must be able to go back some.
     let kept = rules[1]["selection"]["countNumber"].as_u64().unwrap();
-    assert!(kept % 3 == 0 && kept >= 15, "{kept}");
+    assert!(kept.is_multiple_of(3) && kept >= 15, "{kept}");
 }
 
 #[test]
