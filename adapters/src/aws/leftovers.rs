@@ -2,6 +2,7 @@
 //! tasks are struck off but kept, and a log group is there again if a function writes once more.
 
 use aws_sdk_ecs::{Client, types::TaskDefinitionStatus};
+use aws_smithy_runtime_api::client::result::SdkError;
 use lambdaload_core::ports::{CallError, Cause};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -173,10 +174,14 @@ impl OfTasks {
     /// Of the stack's own CloudFormation has struck off the last one, and of others earlier updates.
     async fn remove_definitions(&self) -> Result<(), CallError> {
         for some in self.definitions_that_are(TaskDefinitionStatus::Inactive).await?.chunks(AT_ONCE) {
-            let deleted = self.ecs.delete_task_definitions().set_task_definitions(Some(some.to_vec())).send().await;
-            deleted.map_err(|error| {
-                call_error("deleting task definitions", &self.definitions, "ecs:DeleteTaskDefinitions", &error)
-            })?;
+            match self.ecs.delete_task_definitions().set_task_definitions(Some(some.to_vec())).send().await {
+                // It has them all in full. What is left is asked for later, so nobody has to understand it.
+                Ok(_) | Err(SdkError::ResponseError(_)) => {}
+                Err(error) => {
+                    let action = "ecs:DeleteTaskDefinitions";
+                    return Err(call_error("deleting task definitions", &self.definitions, action, &error));
+                }
+            }
         }
         Ok(())
     }
