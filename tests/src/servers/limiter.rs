@@ -50,7 +50,7 @@ struct State {
 enum Spoilt {
     #[default]
     None,
-    Next,
+    Last,
     /// Whoever is asked for again is the same.
     Task(String),
 }
@@ -93,10 +93,10 @@ impl Limiter {
         *lock(&self.state.endpoint) = Some(endpoint.to_owned());
     }
 
-    /// The next task never starts: its container is told to run a program that its image does not have, so that podman
-    /// says what is wrong with it.
-    pub fn spoil_next(&self) {
-        *lock(&self.state.spoilt) = Spoilt::Next;
+    /// Of the next tasks the last one never starts: its container is told to run a program that its image does not have,
+    /// so that podman says what is wrong with it.
+    pub fn spoil_last(&self) {
+        *lock(&self.state.spoilt) = Spoilt::Last;
     }
 }
 
@@ -180,12 +180,16 @@ impl State {
         };
         limit(&mut container, own, size("cpu")?, size("memory")?)?;
         let mut spoilt = lock(&self.spoilt);
-        if matches!(*spoilt, Spoilt::Next) {
-            *spoilt = Spoilt::Task(task.clone());
+        if matches!(*spoilt, Spoilt::Last) {
+            // They are listed in the order in which they were asked for.
+            let listed = self.ask("ListTasks", &json!({ "cluster": cluster_of(&task) }))?;
+            let last = listed["taskArns"].as_array().and_then(|tasks| tasks.last()?.as_str());
+            *spoilt = Spoilt::Task(last.unwrap_or_default().to_owned());
         }
         if matches!(&*spoilt, Spoilt::Task(other) if *other == task) {
             container["Entrypoint"] = json!([NO_PROGRAM]);
         }
+        drop(spoilt);
         Ok(container)
     }
 
