@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod cli;
+pub mod confined;
 pub mod runtime;
 pub mod servers;
 pub mod target;

@@ -94,24 +94,37 @@ impl EcsTasks {
     }
 }
 
-/// Stops all tasks of a cluster, whoever started them, and says how many. A cluster that is not there has none.
+/// All tasks of a cluster that run or are about to, whoever started them. A cluster that is not there has none.
+pub(super) async fn all_tasks(config: &Config, cluster: &str) -> Result<Vec<String>, CallError> {
+    let mut pages = Client::new(config.sdk()).list_tasks().cluster(cluster).into_paginator().items().send();
+    let mut found = Vec::new();
+    while let Some(task) = pages.next().await {
+        match task {
+            Ok(task) => found.push(task),
+            Err(error) if error.as_service_error().is_some_and(ListTasksError::is_cluster_not_found_exception) => break,
+            Err(error) => {
+                return Err(call_error("listing the tasks", &tasks_of(config, cluster), "ecs:ListTasks", &error));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Stops them, and says how many there were.
 pub async fn stop_all_tasks(config: &Config, cluster: &str) -> Result<usize, CallError> {
     let client = Client::new(config.sdk());
-    let arn = format!("ecs:{}:*:task/{cluster}/*", config.region());
-    let subject = config.subject("ECS", format!("tasks of the cluster `{cluster}`"), &arn);
-    let mut pages = client.list_tasks().cluster(cluster).into_paginator().items().send();
-    let mut stopped = 0;
-    while let Some(task) = pages.next().await {
-        let task = match task {
-            Ok(task) => task,
-            Err(error) if error.as_service_error().is_some_and(ListTasksError::is_cluster_not_found_exception) => break,
-            Err(error) => return Err(call_error("listing the tasks", &subject, "ecs:ListTasks", &error)),
-        };
+    let tasks = all_tasks(config, cluster).await?;
+    for task in &tasks {
         let stop = client.stop_task().cluster(cluster).task(task).reason("lambdaload: the stack is deleted").send();
+        let subject = tasks_of(config, cluster);
         stop.await.map_err(|error| call_error("stopping a task", &subject, "ecs:StopTask", &error))?;
-        stopped += 1;
     }
-    Ok(stopped)
+    Ok(tasks.len())
+}
+
+fn tasks_of(config: &Config, cluster: &str) -> Subject {
+    let arn = format!("ecs:{}:*:task/{cluster}/*", config.region());
+    config.subject("ECS", format!("tasks of the cluster `{cluster}`"), &arn)
 }
 
 /// Workers of one run as tasks. Batches of ten are started by one call, which may be repeated: its client token makes ECS

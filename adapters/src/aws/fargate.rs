@@ -8,12 +8,16 @@ use aws_sdk_cloudwatch::{
 };
 use lambdaload_core::ports::{CallError, Cause};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     account::{Account, LOOKED_AT},
     error::call_error,
     signed::{Question, ask},
 };
+
+/// Letters of an answer that is none of the service's own.
+const QUOTED: usize = 200;
 
 /// Processors of tasks that may run at one time in an account and region.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,14 +38,6 @@ struct QuotaAnswer {
 struct Quota {
     #[serde(rename = "Value")]
     value: f64,
-}
-
-#[derive(Default, Deserialize)]
-struct Refusal {
-    #[serde(rename = "__type", default)]
-    kind: String,
-    #[serde(alias = "Message", default)]
-    message: String,
 }
 
 impl Account {
@@ -84,7 +80,10 @@ impl Account {
         if status != 200 {
             return Err(failed(refused(status, &answer).into()));
         }
-        let QuotaAnswer { quota } = serde_json::from_str(&answer).map_err(|error| failed(error.into()))?;
+        let QuotaAnswer { quota } = serde_json::from_str(&answer).map_err(|error| {
+            let found: String = answer.trim().chars().take(QUOTED).collect();
+            failed(format!("Service Quotas answers with no quota ({error}) but with: {found}").into())
+        })?;
         Ok(TaskQuota { limit: quota.value, in_use: self.task_vcpus(spot).await? })
     }
 
@@ -122,11 +121,14 @@ impl Account {
 
 /// Service Quotas' refusal, and what to do about one for want of a permission.
 fn refused(status: u16, answer: &str) -> String {
-    let Refusal { kind, message } = serde_json::from_str(answer).unwrap_or_default();
-    let kind = kind.rsplit('#').next().unwrap_or_default();
-    let said = [kind, &message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
+    let refusal: Value = serde_json::from_str(answer).unwrap_or_default();
+    let text = |name: &str| refusal[name].as_str().unwrap_or_default();
+    let kind = text("__type").rsplit('#').next().unwrap_or_default();
+    // By one of these names, or by both.
+    let message = if text("message").is_empty() { text("Message") } else { text("message") };
+    let said = [kind, message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
     // Whatever answers here may be no AWS.
-    let said = if said.is_empty() { answer.trim().chars().take(200).collect() } else { said };
+    let said = if said.is_empty() { answer.trim().chars().take(QUOTED).collect() } else { said };
     let remedy = if kind.contains("AccessDenied") { "; it takes servicequotas:GetServiceQuota" } else { "" };
     format!("Service Quotas answers with {status}: {said}{remedy}")
 }
@@ -160,6 +162,10 @@ mod tests {
         assert_eq!(
             refused(400, r#"{"__type":"com.amazonaws.x#AccessDeniedException","Message":"no"}"#),
             "Service Quotas answers with 400: AccessDeniedException: no; it takes servicequotas:GetServiceQuota"
+        );
+        assert_eq!(
+            refused(400, r#"{"__type":"NoSuchResourceException","message":"none","Message":"none"}"#),
+            "Service Quotas answers with 400: NoSuchResourceException: none"
         );
         assert_eq!(refused(502, "<html>bad gateway"), "Service Quotas answers with 502: <html>bad gateway");
     }

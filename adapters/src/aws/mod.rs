@@ -16,6 +16,8 @@ mod fleet;
 mod functions;
 mod invoke;
 mod ledger;
+#[cfg(feature = "image")]
+mod leftovers;
 mod pause;
 #[cfg(feature = "aws-operator")]
 mod remains;
@@ -46,6 +48,8 @@ pub use fargate::TaskQuota;
 pub use fleet::LambdaFleet;
 pub use functions::{AwsFunctions, Calls, FunctionNames};
 pub use ledger::{DynamoLedger, Retention};
+#[cfg(feature = "image")]
+pub use leftovers::Leftovers;
 #[cfg(feature = "aws-operator")]
 pub use remains::{Places, Remain, Remains};
 #[cfg(feature = "aws-operator")]

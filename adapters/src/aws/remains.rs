@@ -16,7 +16,7 @@ use aws_sdk_secretsmanager::{
     operation::delete_secret::DeleteSecretError,
     types::{Filter, FilterNameStringType},
 };
-use lambdaload_core::{deployment::SECRETS_OF_SCHEDULES, ports::CallError};
+use lambdaload_core::{deployment::SECRETS_OF_SCHEDULES, plan::plural, ports::CallError};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -42,6 +42,16 @@ pub enum Remain {
     Schedule(String),
     /// A secret of a run or a schedule.
     Secret(String),
+    /// Tasks that nobody has ended.
+    Tasks(usize),
+    /// The repository of the workers' image.
+    #[expect(missing_docs, reason = "they say it themselves")]
+    Repository { name: String, images: usize },
+    /// Definitions of tasks.
+    #[expect(missing_docs, reason = "they say it themselves")]
+    Definitions { family: String, revisions: usize },
+    /// A log group.
+    LogGroup(String),
 }
 
 impl fmt::Display for Remain {
@@ -51,6 +61,14 @@ impl fmt::Display for Remain {
             Self::Table(name) => write!(f, "table {name}"),
             Self::Schedule(name) => write!(f, "schedule {name}"),
             Self::Secret(name) => write!(f, "secret {name}"),
+            Self::Tasks(count) => write!(f, "{}", plural(*count as u64, "task")),
+            Self::Repository { name, images } => {
+                write!(f, "repository {name} with {}", plural(*images as u64, "image"))
+            }
+            Self::Definitions { family, revisions } => {
+                write!(f, "task definition {family} in {}", plural(*revisions as u64, "revision"))
+            }
+            Self::LogGroup(name) => write!(f, "log group {name}"),
         }
     }
 }

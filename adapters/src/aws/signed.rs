@@ -12,24 +12,47 @@ use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use lambdaload_core::ports::Cause;
 use tokio::time::timeout;
 
-use super::config::{Config, connector};
+use super::{
+    config::{Config, connector},
+    error::is_throttling,
+    pause::pause,
+};
 
 /// One call.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A service that takes no more calls at the moment, or fails itself, is asked this often.
+const TRIES: u32 = 3;
+
 /// What is asked.
+#[derive(Clone)]
 pub(super) struct Question<'a> {
     /// The SDK's name of the service, by which an endpoint may be set: `EC2`.
     pub(super) service: &'a str,
     /// Its name in endpoints and signatures: `ec2`.
     pub(super) name: &'a str,
     /// What tells its protocol which call it is.
-    pub(super) headers: Vec<(&'static str, &'static str)>,
+    pub(super) headers: Vec<(&'static str, &'a str)>,
     pub(super) body: String,
 }
 
 /// What a service answers: the status, and the body as it is.
 pub(super) async fn ask(config: &Config, question: Question<'_>) -> Result<(u16, String), Cause> {
+    let mut tries = 1;
+    loop {
+        let (status, answer) = ask_once(config, question.clone()).await?;
+        // The code of an error is one word of it, in whatever format.
+        let mut words = answer.split(|character: char| !character.is_ascii_alphanumeric());
+        let may_pass = status >= 500 || status >= 400 && words.any(is_throttling);
+        if !may_pass || tries >= TRIES {
+            return Ok((status, answer));
+        }
+        pause(tries).await;
+        tries += 1;
+    }
+}
+
+async fn ask_once(config: &Config, question: Question<'_>) -> Result<(u16, String), Cause> {
     let Question { service, name, headers, body } = question;
     let suffix = if config.partition() == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
     let region = config.region();

@@ -1,7 +1,7 @@
 //! `lambdaload destroy`
 
 use lambdaload_adapters::{
-    aws::{Config, DynamoSlots, Found, Places, Remain, Remains, Stack, StackError, Stacks, stop_all_tasks},
+    aws::{Config, DynamoSlots, Found, Leftovers, Places, Remain, Remains, Stack, StackError, Stacks, stop_all_tasks},
     clock::TokioClock,
 };
 use lambdaload_core::{
@@ -43,6 +43,7 @@ pub(super) async fn destroy(place: &PlaceSettings, extent: Extent, printer: &Pri
     }
     let mut signals = Signals::listen()?;
     approve(&config, &target, extent, printer, &mut signals).await?;
+    let leftovers = target.leftovers(&config);
     if let Some(places) = target.places() {
         // First, so that none starts a test meanwhile.
         Remains::new(&config, places).remove_schedules().await?;
@@ -56,9 +57,11 @@ pub(super) async fn destroy(place: &PlaceSettings, extent: Extent, printer: &Pri
                 printer.talk(&format!("{} of workers that nobody has ended stopped", plural(stopped as u64, "task")));
             }
         }
+        leftovers.remove_images().await?;
         Stacks::new(&config).delete(&target.found).await?;
         printer.talk(&format!("{} is deleted", target.words(&config)));
     }
+    leftovers.remove().await?;
     let Some(places) = target.places() else {
         // A deployment that failed at once has left no word of any data.
         printer.talk("the stack had no data of runs");
@@ -77,7 +80,7 @@ pub(super) async fn destroy(place: &PlaceSettings, extent: Extent, printer: &Pri
         };
         remains.remove(&mut on_progress).await?;
     }
-    let left = remains.list().await?;
+    let left = [leftovers.list().await?, remains.list().await?].concat();
     printer.result(&account_of(&left, &target, settings, &config))?;
     Ok(if extent.all && !left.is_empty() { exit::INFRASTRUCTURE } else { exit::OK })
 }
@@ -93,6 +96,11 @@ struct Target {
 impl Target {
     fn words(&self, config: &Config) -> String {
         format!("the stack `{}` in {}", self.found.name, config.region())
+    }
+
+    fn leftovers(&self, config: &Config) -> Leftovers {
+        let fargate = self.stack.as_ref().and_then(|stack| stack.fargate.as_ref());
+        Leftovers::new(config, &self.found.name, fargate)
     }
 
     fn places(&self) -> Option<Places> {
@@ -152,11 +160,9 @@ async fn approve(
 ) -> Result<(), Failure> {
     let mut goes = Vec::new();
     if target.is_there {
-        goes.push(format!(
-            "{}: functions, roles, schedules, alarms, logs, the workers' image and cluster",
-            target.words(config)
-        ));
+        goes.push(format!("{}: functions, roles, schedules, alarms, queues", target.words(config)));
     }
+    goes.extend(target.leftovers(config).list().await?.iter().map(Remain::to_string));
     if let Some(places) = target.places() {
         let remains = Remains::new(config, places);
         let schedules = remains.schedules().await?;

@@ -13,7 +13,7 @@ use lambdaload_core::{
     run::batch::Order,
 };
 use lambdaload_tests::{
-    cli::descendants,
+    confined::Process,
     servers::{Podman, podman},
     template::worker_programs,
 };
@@ -34,80 +34,6 @@ pub(crate) struct Containers {
     image: String,
     environment: Mutex<Vec<(String, String)>>,
     started: Mutex<Vec<String>>,
-}
-
-/// The first process of a container, and what the kernel says of it.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) uid: String,
-    /// Those in effect, as a mask.
-    pub(crate) capabilities: String,
-    groups: String,
-}
-
-impl Process {
-    fn of(pid: u32) -> Self {
-        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("the container runs");
-        let status = read("status");
-        let line = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
-            line.split_whitespace().next().expect("a value").to_owned()
-        };
-        Self { pid, uid: line("Uid:"), capabilities: line("CapEff:"), groups: read("cgroup") }
-    }
-
-    /// In bytes.
-    pub(crate) fn memory_limit(&self) -> u64 {
-        number(&self.group("memory", "memory.limit_in_bytes", "memory.max"))
-    }
-
-    /// The most memory that all in the container have had, in bytes.
-    pub(crate) fn peak(&self) -> u64 {
-        number(&self.group("memory", "memory.max_usage_in_bytes", "memory.peak"))
-    }
-
-    /// Of a processor, in hundred-thousandths.
-    pub(crate) fn cpu_quota(&self) -> u64 {
-        // The second version of cgroups has the period beside it.
-        number(&self.group("cpu", "cpu.cfs_quota_us", "cpu.max"))
-    }
-
-    /// What all in the container have used so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        let used = self.group("cpuacct", "cpuacct.usage", "cpu.stat");
-        match used.strip_prefix("usage_usec ") {
-            Some(used) => Duration::from_micros(number(used)),
-            None => Duration::from_nanos(number(&used)),
-        }
-    }
-
-    /// Its child that runs this program of the image.
-    pub(crate) fn child(&self, program: &str) -> u32 {
-        let runs = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(program));
-        descendants(self.pid).into_iter().map(|(pid, _)| pid).find(|pid| runs(*pid)).expect("it runs")
-    }
-
-    /// A file of the group that it is in: of the first or the second version of cgroups.
-    fn group(&self, controller: &str, one: &str, two: &str) -> String {
-        let path = |wanted: &str| {
-            self.groups.lines().find_map(|line| {
-                let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-                controllers.split(',').any(|one| one == wanted).then(|| path.trim_start_matches('/'))
-            })
-        };
-        let root = Path::new("/sys/fs/cgroup");
-        let file = match path(controller) {
-            Some(path) => root.join(controller).join(path).join(one),
-            None => root.join(path("").expect("a group")).join(two),
-        };
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-    }
-}
-
-fn number(text: &str) -> u64 {
-    let word = text.split_whitespace().next().unwrap_or_default();
-    word.parse().unwrap_or_else(|_| panic!("no number: {text}"))
 }
 
 /// The image of these programs, which takes a while to make.

@@ -8,6 +8,7 @@
 //! variable. So environments may be combined: put those of a strict server behind those of [`Ministack`].
 
 mod dynamodb_local;
+mod limiter;
 mod microburst;
 mod ministack;
 pub mod podman;
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub use dynamodb_local::DynamoDbLocal;
+pub use limiter::Limiter;
 pub use microburst::Microburst;
 pub use ministack::Ministack;
 pub use podman::Podman;

@@ -16,6 +16,9 @@ pub const HOST: &str = "10.0.2.2";
 /// ports with another, and nothing has to listen beyond the loopback.
 pub const NETWORK: &str = "slirp4netns:allow_host_loopback=true";
 
+/// Processes that a container may have. podman gives no more here.
+pub(super) const PROCESSES: u64 = 4096;
+
 /// A program that is linked statically: all that an image needs to be tried.
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -171,7 +174,7 @@ fn configuration(folder: &Path) -> String {
     format!(
         "[engine]\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nlock_type = \"file\"\n\
          [network]\nnetwork_backend = \"netavark\"\nnetwork_config_dir = \"{}\"\n\
-         [containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\nlog_driver = \"k8s-file\"\n",
+         [containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc={PROCESSES}:{PROCESSES}\"]\nlog_driver = \"k8s-file\"\n",
         folder.join("networks").display()
     )
 }

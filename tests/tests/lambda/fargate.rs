@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, fs};
 use lambdaload_tests::{
     account::{Account, Differences},
     cli::{Folder, Running, descendants, wait_for},
+    confined::Process,
     fixture,
-    servers::Podman,
+    servers::{Limiter, Podman},
     target::Target,
     template::worker_programs,
 };
@@ -14,10 +15,11 @@ use serde_json::Value;
 
 use crate::{runs::facts, scene::reasons};
 
-/// An account whose ECS runs containers. They share the network of this machine: the way to it that the emulator gives to
+/// An account whose ECS runs containers, each with what its task definition says. They share the network of this machine: the way to it that the emulator gives to
 /// containers with networks of their own leads nowhere under podman.
 struct Cluster {
     account: Account,
+    limiter: Limiter,
     podman: Podman,
     folder: Folder,
 }
@@ -27,12 +29,14 @@ impl Cluster {
     fn start() -> Option<Self> {
         let programs = worker_programs()?.display().to_string();
         let podman = Podman::or_skip()?;
-        let host = podman.host();
+        let limiter = Limiter::before(&podman);
+        let host = limiter.host();
         let account = Account::deploy(&Differences {
             variables: &[("DOCKER_HOST", &host)],
             edits: &[("NetworkMode: awsvpc", "NetworkMode: host")],
             ..Differences::default()
         });
+        limiter.ask_at(&account.endpoint());
         let folder = Folder::new();
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         let arguments =
@@ -48,7 +52,7 @@ impl Cluster {
 print(json.dumps(definition['containerDefinitions'][0]['image']))",
         );
         podman.run(&["tag", image, name.as_str().expect("a name")]);
-        Some(Self { account, podman, folder })
+        Some(Self { account, limiter, podman, folder })
     }
 
     fn run(&self, arguments: &[&str]) -> Running {
@@ -111,26 +115,42 @@ print(json.dumps([task['containers'][0].get('exitCode') for task in tasks]))",
 
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
-fn a_container_that_is_killed_and_one_that_is_stopped_are_named() {
+fn containers_are_confined_and_one_that_never_starts_is_killed_or_is_stopped_is_named() {
     let Some(cluster) = Cluster::start() else { return };
     let script = fixture("steady.js").display().to_string();
-    let running = cluster.run(&[&script, "--workers", "4", "--min-workers", "2", "-e", "DURATION=45s"]);
-    wait_for("four workers to have stored something", || (cluster.storing() == 4).then_some(()));
+    let size = ["--cpu", "512", "--memory", "1024"];
+    let four = [script.as_str(), "--workers", "4", "--min-workers", "1", "-e", "DURATION=45s"];
+    cluster.limiter.spoil_last();
+    let running = cluster.run(&[&four[..], &size].concat());
+    wait_for("three workers to have stored something", || (cluster.storing() == 3).then_some(()));
     let containers = cluster.running();
-    assert_eq!(containers.len(), 4, "{containers:?}");
-    // Not the one that has setup and teardown to do; which that is, nobody outside knows.
+    assert_eq!(containers.len(), 3, "{containers:?}");
+    // What the task definition and the run say, by the kernel's word.
+    for (_, pid) in cluster.podman.containers().iter().filter(|(id, _)| containers.contains(id)) {
+        let worker = Process::of(*pid);
+        let has =
+            |path: &str, option: &str| worker.mount(path).is_some_and(|options| options.iter().any(|o| o == option));
+        assert!(has("/", "ro") && has("/tmp", "rw"), "{:?} {:?}", worker.mount("/"), worker.mount("/tmp"));
+        assert_eq!((worker.uid.as_str(), worker.capabilities.as_str()), ("10001", "0000000000000000"));
+        assert_eq!((worker.memory_limit(), worker.cpu_quota()), (1_024 << 20, 50_000));
+        let k6 = Process::of(worker.child("/k6"));
+        assert_eq!((k6.uid.as_str(), k6.capabilities.as_str()), ("10001", "0000000000000000"));
+        assert_eq!((k6.memory_limit(), k6.cpu_quota()), (1_024 << 20, 50_000));
+    }
     cluster.podman.run(&["kill", "--signal", "KILL", &containers[0]]);
     cluster.podman.run(&["stop", "--time", "100", &containers[1]]);
     let verdict = verdict(&running.wait(), &cluster.account);
     let told: String =
         verdict["reasons"].as_array().expect("reasons").iter().map(|reason| reason["message"].to_string()).collect();
-    assert!(told.contains("it was told to end (SIGTERM)"), "{verdict:#}");
+    for words in ["it was told to end (SIGTERM)", "exit code 137", "its task did not start", "/not-in-the-image"] {
+        assert!(told.contains(words), "{words}: {verdict:#}");
+    }
     let named: BTreeSet<u64> = reasons(&verdict).iter().filter_map(|(_, worker)| *worker).collect();
-    assert_eq!(named.len(), 2, "{verdict:#}");
+    assert_eq!(named.len(), 3, "{verdict:#}");
     // What was stopped has uploaded all that it had measured.
-    let of_stopped =
-        verdict["workers"].as_array().expect("workers").iter().find(|worker| worker["failure"]["kind"] == "taken");
-    let of_stopped = of_stopped.unwrap_or_else(|| panic!("{verdict:#}"));
-    assert!(of_stopped["samples_read"].as_u64() > Some(0), "{of_stopped:#}");
-    assert_eq!(of_stopped["samples_read"], of_stopped["samples_merged"]);
+    let workers = verdict["workers"].as_array().expect("workers");
+    let stopped = workers.iter().find(|worker| worker["failure"]["kind"] == "taken");
+    let stopped = stopped.unwrap_or_else(|| panic!("{verdict:#}"));
+    assert!(stopped["samples_read"].as_u64() > Some(0), "{stopped:#}");
+    assert_eq!(stopped["samples_read"], stopped["samples_merged"]);
 }

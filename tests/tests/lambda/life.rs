@@ -30,9 +30,36 @@ kept |= names('schedules', [s['GroupName'] + '/' + s['Name'] for s in scheduler.
 kept |= names('roles', [r['RoleName'] for r in client('iam').list_roles()['Roles']])
 kept |= names('secrets', [s['Name'] for s in client('secretsmanager').list_secrets()['SecretList']])
 kept |= names('queues', client('sqs').list_queues().get('QueueUrls', []))
+ecs, ecr = client('ecs'), client('ecr')
+kept |= names('clusters', ecs.list_clusters()['clusterArns'])
+found = [c for c in ecs.list_clusters()['clusterArns'] if 'lambdaload' in c]
+kept |= names('tasks', [t for c in found for t in ecs.list_tasks(cluster=c)['taskArns']])
+kept |= names('definitions', [d for s in ('ACTIVE', 'INACTIVE') for d in ecs.list_task_definitions(status=s)['taskDefinitionArns']])
+kept |= names('repositories', [r['repositoryName'] for r in ecr.describe_repositories()['repositories']])
+kept |= names('rules', [r['Name'] for r in client('events').list_rules()['Rules']])
+kept |= names('topics', [t['TopicArn'] for t in client('sns').list_topics()['Topics']])
+kept |= names('streams', client('kinesis').list_streams()['StreamNames'])
+kept |= names('table streams', [s['StreamArn'] for s in client('dynamodbstreams').list_streams()['Streams']])
 kept |= names('alarms', [a['AlarmName'] for a in client('cloudwatch').describe_alarms()['MetricAlarms']])
 print(json.dumps(kept))",
     )
+}
+
+/// Starts two tasks in the cluster, registers its definition again, and pushes an image of two architectures without the
+/// command. Returns how many images these are.
+pub(crate) fn leave_tasks_and_images(account: &Account) -> u64 {
+    let images = account.ask(
+        "ecs, ecr = client('ecs'), client('ecr')
+ecs.run_task(cluster='lambdaload', taskDefinition='lambdaload-worker', count=2, launchType='FARGATE')
+old = ecs.describe_task_definition(taskDefinition='lambdaload-worker')['taskDefinition']
+new = ecs.register_task_definition(family='lambdaload-worker', 
+    containerDefinitions=[{'name': 'worker', 'image': old['containerDefinitions'][0]['image']}])
+ecs.deregister_task_definition(taskDefinition=new['taskDefinition']['taskDefinitionArn'])
+for tag in ('0.1.0-arm64', '0.1.0-x86_64', '0.1.0'):
+    ecr.put_image(repositoryName='lambdaload-worker', imageTag=tag, imageManifest=json.dumps({'tag': tag}))
+print(len(ecr.list_images(repositoryName='lambdaload-worker')['imageIds']))",
+    );
+    images.as_u64().expect("a number")
 }
 
 /// The kinds of what is there.
@@ -65,14 +92,41 @@ print(json.dumps([variables['Variables']['LAMBDALOAD_CAPACITY'], output]))",
     let again = account.detached(&folder, &["script.js", "--workers", "2"]);
     assert_eq!(account.verdict(&folder, &again)["outcome"], "passed");
 
+    // What nobody has ended, and what is in the way of a deletion.
+    let images = leave_tasks_and_images(&account);
     let before = remains(&account);
-    for kind in ["stacks", "functions", "layers", "tables", "buckets", "logs", "groups", "schedules", "roles", "queues"]
-    {
+    for kind in [
+        "stacks",
+        "functions",
+        "layers",
+        "tables",
+        "buckets",
+        "logs",
+        "groups",
+        "schedules",
+        "roles",
+        "queues",
+        "clusters",
+        "tasks",
+        "definitions",
+        "repositories",
+        "rules",
+        "alarms",
+    ] {
         assert!(before[kind].is_array(), "this test could not see {kind}: {before:#}");
     }
 
     let said = account.run(&folder, &["destroy", "--yes"]);
     assert_eq!(said.code, Some(0), "{said:#?}");
+    for what in [
+        &format!("repository lambdaload-worker with {images} images"),
+        "\n  2 tasks\n",
+        "task definition lambdaload-worker in 2 revisions",
+        "log group /aws/ecs/lambdaload-worker",
+        "log group /aws/lambda/lambdaload-aggregator",
+    ] {
+        assert!(said.stderr.contains(what), "{what}: {said:#?}");
+    }
     let kept = remains(&account);
     assert_eq!(kinds(&kept), ["buckets", "tables"], "{kept:#}");
     for (kind, word) in [("buckets", "bucket"), ("tables", "table")] {

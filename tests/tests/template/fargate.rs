@@ -80,8 +80,17 @@ fn the_repository_forgets_what_was_replaced_and_goes_with_the_stack() {
     assert_eq!(repository["RepositoryName"], format!("{STACK}-worker"));
     let policy = repository["LifecyclePolicy"]["LifecyclePolicyText"].as_str().unwrap();
     let policy: Value = serde_json::from_str(policy).unwrap();
-    assert_eq!(policy["rules"][0]["selection"]["tagStatus"], "untagged");
-    assert_eq!(policy["rules"][0]["action"]["type"], "expire");
+    let rules = policy["rules"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| rule["action"]["type"] == "expire"), "{policy:#}");
+    let selected = |rule: &Value| [&rule["selection"]["tagStatus"], &rule["selection"]["countType"]].map(Value::clone);
+    let selections: Vec<_> = rules.iter().map(selected).collect();
+    // A rule for all images must be the last one, or ECR refuses the policy.
+    assert_eq!(selections, [["untagged", "sinceImagePushed"], ["any", "imageCountMoreThan"]]);
+    let priorities: Vec<u64> = rules.iter().filter_map(|rule| rule["rulePriority"].as_u64()).collect();
+    assert_eq!((priorities.len(), priorities.is_sorted_by(|one, next| one < next)), (2, true), "{priorities:?}");
+    // Whole versions: of each architecture one, and their list. An update must be able to go back some.
+    let kept = rules[1]["selection"]["countNumber"].as_u64().unwrap();
+    assert!(kept.is_multiple_of(3) && kept >= 15, "{kept}");
 }
 
 #[test]
@@ -101,6 +110,7 @@ fn a_stack_may_be_without_fargate() {
         "TaskRole",
         "TaskStoppedPermission",
         "TaskStoppedRule",
+        "WatchTasks",
         "WorkerRepository",
     ];
     assert_eq!(only_with, expected);

@@ -232,9 +232,7 @@ fn tasks_are_started_in_the_own_cluster_with_their_own_roles() {
             run(&worker, &own, true),
             run(&worker, &other, false),
             run("other", &own, false),
-            ("ecs:StopTask", arn(&format!("task/{STACK}/0123")), json!({}), true),
-            ("ecs:DescribeTasks", arn(&format!("task/{STACK}/0123")), json!({}), true),
-            ("ecs:StopTask", arn("task/other/0123"), json!({}), false),
+            ("ecs:StopTask", arn(&format!("task/{STACK}/0123")), json!({}), false),
             ("ecs:TagResource", arn(&format!("task/{STACK}/0123")), json!({ "ecs:CreateAction": "RunTask" }), true),
             ("ecs:TagResource", arn(&format!("task/{STACK}/0123")), json!({}), false),
             ("ecs:RegisterTaskDefinition", arn("task-definition/x:1"), json!({}), false),
@@ -242,6 +240,16 @@ fn tasks_are_started_in_the_own_cluster_with_their_own_roles() {
             pass("ExecutionRole", "ecs-tasks.amazonaws.com", true),
             pass("TaskRole", "lambda.amazonaws.com", false),
             pass("LauncherRole", "ecs-tasks.amazonaws.com", false),
+        ],
+    );
+    let own = arn(&format!("task/{STACK}/0123"));
+    check(
+        "aggregator",
+        &stack.properties("WatchTasks")["PolicyDocument"],
+        &[
+            ("ecs:StopTask", own.clone(), json!({}), true),
+            ("ecs:DescribeTasks", own, json!({}), true),
+            ("ecs:StopTask", arn("task/other/0123"), json!({}), false),
         ],
     );
 }

@@ -66,6 +66,8 @@ impl Asked<'_> {
             "dynamodb" => self.dynamodb(target),
             "lambda" => vec![self.lambda()],
             "scheduler" => self.scheduler(),
+            "ecs" => self.ecs(target),
+            "ecr" => vec![permission(service, target, &repository(&self.json()))],
             "secretsmanager" => vec![permission(service, target, &secret(&self.json()))],
             "logs" => vec![permission(service, target, &log_group(&self.json()))],
             // In policies it has another name than in signatures.
@@ -198,6 +200,36 @@ impl Asked<'_> {
         permission("lambda", action, &function)
     }
 
+    /// Tasks belong to a cluster, and a family means its latest definition. Whoever starts tasks passes on the roles of
+    /// their definition, too; which these are the request does not say.
+    fn ecs(&self, target: &str) -> Vec<Permission> {
+        let body = self.json();
+        let text = |name: &str| body[name].as_str().unwrap_or_default();
+        let full =
+            |id: &str, resource: String| if id.starts_with("arn:") { id.to_owned() } else { arn("ecs", &resource) };
+        let cluster = text("cluster").rsplit('/').next().unwrap_or_default();
+        let task = |id: &str| full(id, format!("task/{cluster}/{id}"));
+        let needed = |resource: &str| permission("ecs", target, resource);
+        match target {
+            "RunTask" => {
+                let definition = text("taskDefinition");
+                let mut needs = vec![needed(&full(definition, format!("task-definition/{definition}:*")))];
+                if body["tags"].as_array().is_some_and(|tags| !tags.is_empty()) {
+                    needs.push(permission("ecs", "TagResource", &task("*")));
+                }
+                needs
+            }
+            "StopTask" => vec![needed(&task(text("task")))],
+            "DescribeTasks" => {
+                let tasks = body["tasks"].as_array().into_iter().flatten().filter_map(Value::as_str);
+                tasks.map(|id| needed(&task(id))).collect()
+            }
+            "ListTasks" => vec![needed(&arn("ecs", &format!("container-instance/{cluster}/*")))],
+            _ if !cluster.is_empty() => vec![needed(&arn("ecs", &format!("cluster/{cluster}")))],
+            _ => vec![needed("*")],
+        }
+    }
+
     /// Whoever makes an appointment passes a role on, too.
     fn scheduler(&self) -> Vec<Permission> {
         let parts: Vec<&str> = self.path.split('/').filter(|part| !part.is_empty()).collect();
@@ -247,6 +279,10 @@ fn secret(body: &Value) -> String {
         Some(name) => arn("secretsmanager", &format!("secret:{name}")),
         None => "*".to_owned(),
     }
+}
+
+fn repository(body: &Value) -> String {
+    body["repositoryName"].as_str().map_or_else(|| "*".to_owned(), |name| arn("ecr", &format!("repository/{name}")))
 }
 
 fn log_group(body: &Value) -> String {
@@ -314,6 +350,33 @@ mod tests {
             "s3:PutObjectTagging arn:aws:s3:::b/k",
         ];
         assert_eq!(needs("s3", "PUT", "/b/k", &headers, ""), three);
+    }
+
+    #[test]
+    fn tasks_are_those_of_a_cluster() {
+        let ask = |action: &str, body| {
+            let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
+            needs("ecs", "POST", "/", &[("x-amz-target", &target)], body)
+        };
+        let of = |resource: &str| format!("arn:aws:ecs:eu-central-1:123456789012:{resource}");
+        let run = r#"{"cluster": "c", "taskDefinition": "w", "count": 2, "tags": [{"key": "a", "value": "b"}]}"#;
+        assert_eq!(
+            ask("RunTask", run),
+            [format!("ecs:RunTask {}", of("task-definition/w:*")), format!("ecs:TagResource {}", of("task/c/*"))]
+        );
+        assert_eq!(ask("StopTask", r#"{"cluster": "c", "task": "1"}"#), [format!("ecs:StopTask {}", of("task/c/1"))]);
+        let tasks = format!(r#"{{"cluster": "c", "tasks": ["1", "{}"]}}"#, of("task/c/2"));
+        let both = ["task/c/1", "task/c/2"].map(|task| format!("ecs:DescribeTasks {}", of(task)));
+        assert_eq!(ask("DescribeTasks", &tasks), both);
+        assert_eq!(
+            ask("ListTasks", r#"{"cluster": "c"}"#),
+            [format!("ecs:ListTasks {}", of("container-instance/c/*"))]
+        );
+        let target = [("x-amz-target", "AmazonEC2ContainerRegistry_V20150921.ListImages")];
+        assert_eq!(
+            needs("ecr", "POST", "/", &target, r#"{"repositoryName": "r"}"#),
+            ["ecr:ListImages arn:aws:ecr:eu-central-1:123456789012:repository/r"]
+        );
     }
 
     #[test]
