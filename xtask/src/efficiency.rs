@@ -52,7 +52,7 @@ const fn with_output(name: &'static str, arguments: &'static [&'static str]) -> 
     Way { name, kind: Kind::K6 { variables: &[("K6_PROMETHEUS_RW_SERVER_URL", "{target}/sink")], arguments } }
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 8] = [
     // The first one is what all others are compared with.
     bare("`k6 run`", &[]),
     bare("`k6 run`, GOGC=400", &[("GOGC", "400")]),
@@ -61,6 +61,7 @@ const WAYS: [Way; 7] = [
     with_output("`k6 run --out csv=FILE`", &["--out", "csv={folder}/samples.csv"]),
     with_output("`k6 run --out experimental-prometheus-rw`", &["--out", "experimental-prometheus-rw"]),
     Way { name: "worker, `--samples exact`", kind: Kind::Worker { arguments: &[] } },
+    Way { name: "worker, `--samples aggregated`", kind: Kind::Worker { arguments: &["--samples", "aggregated"] } },
 ];
 
 /// Measures, and prints a table for each version of k6.
