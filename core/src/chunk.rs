@@ -108,11 +108,41 @@ impl Chunk {
 
     /// Reads a chunk's bytes. Never panics, and allocates no more than the bytes account for.
     pub fn decode(bytes: &[u8]) -> Result<Self, ChunkError> {
-        match postcard::take_from_bytes(SEAL.open(bytes)?) {
+        match Self::take_from_bytes(SEAL.open(bytes)?) {
             Ok((chunk, [])) => Ok(chunk),
             Ok(_) => Err(ChunkError::Malformed("bytes are left over".into())),
             Err(error) => Err(ChunkError::Malformed(error.to_string())),
         }
+    }
+
+    /// What postcard reads from the beginning of these bytes, and the rest of them, field by field.
+    fn take_from_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), postcard::Error> {
+        let ((key, count), mut rest) = postcard::take_from_bytes::<(ChunkKey, usize)>(bytes)?;
+        let mut all = Vec::with_capacity(count.min(RESERVED));
+        for _ in 0..count {
+            let series;
+            (series, rest) = ChunkSeries::take_from_bytes(rest)?;
+            all.push(series);
+        }
+        Ok((Self { key, series: all }, rest))
+    }
+}
+
+/// No more is reserved for what only claims to come.
+const RESERVED: usize = 1024;
+
+impl ChunkSeries {
+    fn take_from_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), postcard::Error> {
+        let ((id, ordinal, count), mut rest) = postcard::take_from_bytes::<(SeriesId, u32, usize)>(bytes)?;
+        let mut windows = Vec::with_capacity(count.min(RESERVED));
+        for _ in 0..count {
+            let (start, stats);
+            (start, rest) = postcard::take_from_bytes(rest)?;
+            (stats, rest) = Stats::take_from_bytes(rest)?;
+            windows.push(Window { start, stats });
+        }
+        let (limits, rest) = postcard::take_from_bytes(rest)?;
+        Ok((Self { id, ordinal, windows, limits }, rest))
     }
 }
 
@@ -171,7 +201,9 @@ mod tests {
         #[test]
         fn decode_gives_back_what_encode_took(kind in any_kind(), values in prop::collection::vec(-1e6..1e6_f64, 1..200), sequence in 1u32..) {
             let chunk = chunk(kind, &values, sequence);
-            prop_assert_eq!(Chunk::decode(&chunk.encode().expect("encodes")).expect("decodes"), chunk);
+            let bytes = chunk.encode().expect("encodes");
+            prop_assert_eq!(&Chunk::decode(&bytes).expect("decodes"), &chunk);
+            prop_assert_eq!(postcard::from_bytes::<Chunk>(SEAL.open(&bytes).expect("opens")).expect("decodes"), chunk);
         }
 
         #[test]

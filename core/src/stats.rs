@@ -69,6 +69,16 @@ impl Stats {
         Open::new(kind).take()
     }
 
+    /// What postcard reads from the beginning of these bytes, and the rest of them; see [`Histogram::take_from_bytes`].
+    pub(crate) fn take_from_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), postcard::Error> {
+        /// The place of `Trend` among the types above.
+        const TREND: u8 = 3;
+        let Some((&TREND, rest)) = bytes.split_first() else { return postcard::take_from_bytes(bytes) };
+        let ((count, sum, min, max), rest) = postcard::take_from_bytes(rest)?;
+        let (histogram, rest) = Histogram::take_from_bytes(rest)?;
+        Ok((Self::Trend { count, sum, min, max, histogram }, rest))
+    }
+
     /// The type of metric.
     pub fn kind(&self) -> MetricKind {
         match self {
@@ -106,8 +116,26 @@ impl Stats {
         }
     }
 
+    /// The same with the buckets of a trend that were kept elsewhere.
+    pub(crate) fn with_buckets(&self, buckets: &Histogram) -> Self {
+        let mut whole = self.clone();
+        if let Self::Trend { histogram, .. } = &mut whole {
+            histogram.merge(buckets);
+        }
+        whole
+    }
+
     /// Adds all that `other` has.
     pub fn merge(&mut self, other: &Self) -> Result<(), KindMismatch> {
+        self.merge_without_buckets(other)?;
+        if let (Self::Trend { histogram, .. }, Self::Trend { histogram: others, .. }) = (self, other) {
+            histogram.merge(others);
+        }
+        Ok(())
+    }
+
+    /// Adds all that `other` has but the buckets of a trend, which are kept elsewhere.
+    pub(crate) fn merge_without_buckets(&mut self, other: &Self) -> Result<(), KindMismatch> {
         match (self, other) {
             (Self::Counter { count, sum }, Self::Counter { count: more, sum: other_sum }) => {
                 *count += more;
@@ -130,14 +158,13 @@ impl Stats {
                 *trues += other_trues;
             }
             (
-                Self::Trend { count, sum, min, max, histogram },
-                Self::Trend { count: more, sum: other_sum, min: other_min, max: other_max, histogram: other_histogram },
+                Self::Trend { count, sum, min, max, .. },
+                Self::Trend { count: more, sum: other_sum, min: other_min, max: other_max, .. },
             ) => {
                 *count += more;
                 sum.merge(other_sum);
                 *min = min.min(*other_min);
                 *max = max.max(*other_max);
-                histogram.merge(other_histogram);
             }
             (ours, theirs) => return Err(KindMismatch { expected: ours.kind(), found: theirs.kind() }),
         }

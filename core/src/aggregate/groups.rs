@@ -110,9 +110,10 @@ impl<'a> Measured<'a> {
     fn add(&mut self, id: &'a SeriesId, merged: &Merged) {
         let stats = self.metrics.entry(&id.metric).or_insert_with(|| Stats::empty(id.metric.kind));
         // Both are of the metric's type.
-        _ = stats.merge(&merged.total);
+        let total = merged.total.stats();
+        _ = stats.merge(&total);
         if id.metric.name == "checks"
-            && let (Some(check), Stats::Rate { count, trues }) = (id.tags.get("check"), &merged.total)
+            && let (Some(check), Stats::Rate { count, trues }) = (id.tags.get("check"), &*total)
         {
             let group = id.tags.get("group").unwrap_or_default();
             let (ordinal, all, held) = self.checks.entry((group, check)).or_insert((u32::MAX, 0, 0));

@@ -9,6 +9,7 @@ mod groups;
 mod sequences;
 mod slices;
 mod summary;
+mod total;
 mod view;
 
 pub use groups::MAX_GROUPS;
@@ -16,10 +17,11 @@ pub(crate) use view::RATE_SECONDS;
 
 use std::collections::{BTreeMap, HashMap};
 
+use hashbrown::DefaultHashBuilder;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    aggregate::{gauges::WorkerGauges, sequences::Sequences, slices::Slices},
+    aggregate::{gauges::WorkerGauges, sequences::Sequences, slices::Slices, total::Total},
     chunk::{Chunk, ChunkSeries},
     ids::{Attempt, WorkerIndex},
     selector::Selector,
@@ -39,7 +41,7 @@ const OVER_TIME: [&str; 6] =
 pub struct Aggregate {
     /// What thresholds are on.
     thresholds: Vec<(String, Tags)>,
-    series: HashMap<SeriesId, Merged>,
+    series: HashMap<SeriesId, Merged, DefaultHashBuilder>,
     metrics: BTreeMap<String, Metric>,
     workers: BTreeMap<WorkerIndex, MergedWorker>,
     newest_second: i64,
@@ -48,7 +50,7 @@ pub struct Aggregate {
 /// One series, merged.
 #[derive(Debug, Serialize, Deserialize)]
 struct Merged {
-    total: Stats,
+    total: Total,
     /// The least that any worker gave; so the order of merging does not matter.
     ordinal: u32,
     /// Only of what is judged or shown over time; see [`OVER_TIME`].
@@ -110,21 +112,21 @@ impl Aggregate {
     }
 
     fn merge(&mut self, index: WorkerIndex, chunk: &ChunkSeries) -> Result<(), KindMismatch> {
-        let metric = &chunk.id.metric;
-        if !self.metrics.contains_key(&metric.name) {
-            self.metrics.insert(metric.name.clone(), metric.clone());
-        }
-        let is_new = !self.series.contains_key(&chunk.id);
-        let over_time = is_new && self.is_kept_over_time(&chunk.id);
-        let merged = match self.series.get_mut(&chunk.id) {
-            Some(merged) => merged,
-            None => self.series.entry(chunk.id.clone()).or_insert_with(|| Merged::new(&chunk.id, over_time)),
+        let merged = if let Some(merged) = self.series.get_mut(&chunk.id) {
+            merged
+        } else {
+            let metric = &chunk.id.metric;
+            self.metrics.entry(metric.name.clone()).or_insert_with(|| metric.clone());
+            let over_time = self.is_kept_over_time(&chunk.id);
+            self.series.entry(chunk.id.clone()).or_insert_with(|| Merged::new(&chunk.id, over_time))
         };
         merged.ordinal = merged.ordinal.min(chunk.ordinal);
+        // There are few of these, and every worker has something for them in every second.
+        let is_busy = matches!(chunk.id.rollup, Rollup::All | Rollup::Selector);
         let mut samples = 0;
         for window in &chunk.windows {
             samples += window.stats.count();
-            merged.total.merge(&window.stats)?;
+            merged.total.merge(&window.stats, is_busy)?;
             if let Some(slices) = &mut merged.slices {
                 slices.merge(window.start, &window.stats);
             }
@@ -210,7 +212,7 @@ impl Merged {
     fn new(id: &SeriesId, over_time: bool) -> Self {
         let adds_up = matches!(id.rollup, Rollup::All | Rollup::Selector) && id.metric.adds_over_workers();
         Self {
-            total: Stats::empty(id.metric.kind),
+            total: Total::new(id.metric.kind),
             ordinal: u32::MAX,
             slices: over_time.then(Slices::new),
             gauges: adds_up.then(WorkerGauges::default),
@@ -266,7 +268,11 @@ pub(crate) mod tests {
     }
 
     fn totals(aggregate: &Aggregate) -> BTreeMap<String, Stats> {
-        aggregate.series.iter().map(|(id, merged)| (format!("{:?}{id}", id.rollup), merged.total.clone())).collect()
+        aggregate
+            .series
+            .iter()
+            .map(|(id, merged)| (format!("{:?}{id}", id.rollup), merged.total.stats().into_owned()))
+            .collect()
     }
 
     #[test]

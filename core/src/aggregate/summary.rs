@@ -160,7 +160,7 @@ impl Aggregate {
     fn checks(&self) -> Vec<CheckSummary> {
         let checks = self.series.iter().filter(|(id, _)| id.rollup == Rollup::Check);
         let mut checks: Vec<(u32, CheckSummary)> = checks
-            .filter_map(|(id, merged)| match merged.total {
+            .filter_map(|(id, merged)| match *merged.total.stats() {
                 Stats::Rate { count, trues } => {
                     let text = |tag| id.tags.get(tag).unwrap_or_default().to_owned();
                     let check =
@@ -185,7 +185,7 @@ impl Merged {
 
     /// The stats of all samples; of a gauge that adds up over workers with the sum as its values.
     fn current(&self) -> Stats {
-        let Some(gauges) = &self.gauges else { return self.total.clone() };
+        let Some(gauges) = &self.gauges else { return self.total.stats().into_owned() };
         let sums = gauges.sums();
         let values = || sums.iter().map(|(_, value)| *value);
         match sums.last() {
@@ -196,7 +196,7 @@ impl Merged {
                 min: values().fold(f64::INFINITY, f64::min),
                 max: values().fold(f64::NEG_INFINITY, f64::max),
             },
-            None => self.total.clone(),
+            None => self.total.stats().into_owned(),
         }
     }
 

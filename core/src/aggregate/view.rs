@@ -28,7 +28,7 @@ impl Aggregate {
 
     /// The sum of a counter so far; 0 without samples.
     pub fn counter(&self, metric: &str) -> f64 {
-        match self.all(metric).map(|m| &m.total) {
+        match self.all(metric).map(|m| m.total.stats()).as_deref() {
             Some(Stats::Counter { sum, .. }) => sum.value(),
             _ => 0.0,
         }
@@ -53,14 +53,15 @@ impl Aggregate {
 
     /// The share of non-zero samples of a rate so far; none without samples.
     pub fn rate(&self, metric: &str) -> Option<f64> {
-        share(&self.all(metric)?.total)
+        share(&self.all(metric)?.total.stats())
     }
 
     /// The distribution of response times so far, or of iterations in a test without HTTP; none without samples.
     pub fn latency(&self, samples: Samples) -> Option<Latency> {
         let metric = self.latency_metric()?;
         let merged = self.all(metric)?;
-        let percentile = |quantile| merged.total.percentile(quantile);
+        let total = merged.total.stats();
+        let percentile = |quantile| total.percentile(quantile);
         let slices = merged.slices.as_ref()?;
         let starts = (1..=HISTORY).rev().map(|back| self.newest_second.saturating_sub(back));
         let p95_of = |start| slices.get(start).and_then(|s| s.percentile(0.95)).unwrap_or(0.0);
