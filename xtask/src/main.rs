@@ -7,10 +7,12 @@
 mod cache;
 mod demo;
 mod efficiency;
+mod instructions;
 mod k6;
 mod licences;
 mod process;
 mod processes;
+mod scale;
 mod servers;
 mod simulator;
 mod soak;
@@ -51,6 +53,10 @@ Usage: cargo xtask <COMMAND>
   soak --real MINUTES
                    Only the real run
   efficiency       How much load a second of CPU makes: k6 alone, with its own outputs, and as a worker
+  scale [OPTIONS]  Simulate workers of one run against strict servers: 200, 500, 1,000 and 2,000 of them, or as
+                   --workers, --series, --rate, --seconds, --poll-ms, --flush-ms and --in-memory say
+  instructions [--update]
+                   Count the instructions of a sample and of a window, and compare with core/benches/instructions.txt
   licences         Check the licences and the sources of all dependencies
   bench [ARGS]     Run the benches of core; ARGS go to cargo bench
 
@@ -106,6 +112,9 @@ fn dispatch(words: &[&str]) -> Result<ExitCode> {
             return soak::real(minutes);
         }
         ["efficiency"] => efficiency::run()?,
+        ["scale", rest @ ..] => scale::run(rest)?,
+        ["instructions"] => instructions::check()?,
+        ["instructions", "--update"] => instructions::update()?,
         ["licences"] => licences::check()?,
         ["bench", rest @ ..] => {
             process::run(process::cargo().args(["bench", "--package", "lambdaload-core"]).args(rest))?;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -56,6 +56,29 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("`{}` failed ({status})", line(command));
     }
     Ok(())
+}
+
+/// Builds a bench of a package, optimised, and returns its program.
+pub(crate) fn built_bench(package: &str, bench: &str) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args([
+        "bench",
+        "--package",
+        package,
+        "--bench",
+        bench,
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let output = cargo.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{}`", line(&cargo)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({})", line(&cargo), output.status);
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    // One line for each artefact; of these only the bench is a program.
+    let mut programs = said.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next());
+    let program = programs.next_back().with_context(|| format!("cargo did not say where the bench {bench} is"))?;
+    Ok(PathBuf::from(program))
 }
 
 /// Runs a command to its end and returns the first line of its output.

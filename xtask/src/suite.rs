@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::{k6, licences, process, servers, simulator, template, worker};
+use crate::{instructions, k6, licences, process, servers, simulator, template, worker};
 
 /// How much is run.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
         step("lints", "cargo clippy --workspace --all-targets -- -D warnings", || {
             process::run(process::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
         })?;
+    }
+    if extent == Extent::Everything {
+        step("instructions", "cargo xtask instructions", instructions::check)?;
     }
     let k6 = step("k6", "cargo xtask k6", || k6::provide(k6::DEFAULT_VERSION))?;
     let extended = step("k6 with an extension", "cargo xtask k6 --extended", || {
