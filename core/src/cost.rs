@@ -386,6 +386,7 @@ mod tests {
 
     /// Prints the table of BENCHMARKS.md.
     #[test]
+    #[expect(clippy::print_stdout, reason = "figures for people")]
     fn cost_grows_in_a_straight_line_with_workers_and_with_minutes() {
         println!(
             "| workers | minutes | S3 puts | S3 gets | DynamoDB writes | DynamoDB reads | dollars | a worker-minute |"

@@ -11,6 +11,7 @@ const STARTS: usize = 5;
 /// Prints the table of BENCHMARKS.md. What it calls is no event of lambdaload's: the answer says so, and comes after
 /// everything that a function does once.
 #[test]
+#[expect(clippy::print_stdout, reason = "figures for people")]
 #[ignore = "needs the servers of `cargo xtask servers`"]
 fn every_function_starts_under_a_runtime() {
     let (emulator, program) = (runtime::emulator(), program());
