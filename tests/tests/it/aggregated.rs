@@ -146,8 +146,8 @@ fn odd_values_are_what_they_are_and_what_is_not_known_of_them_is_said() {
     assert_eq!(marked(&verdict), ["below p(50)<-5"]);
     assert_eq!(verdict["outcome"], "passed", "{verdict:#}");
     let unplaced = verdict["samples"]["unplaced"].as_u64().expect("a number");
-    // All but those that were the only one in their second.
-    assert!((30..=40).contains(&unplaced), "{unplaced}");
+    // Those below 0, but for any that was the only one in its second. The huge ones are all alike, so it is known which.
+    assert!((10..=20).contains(&unplaced), "{unplaced}");
     let metrics = metrics(&verdict);
     assert_eq!((&metrics["below"]["min"], &metrics["below"]["max"]), (&(-20.0).into(), &(-1.0).into()));
     assert_eq!((&metrics["gg"]["value"], &metrics["gg"]["min"]), (&7.0.into(), &7.0.into()));
