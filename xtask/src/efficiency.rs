@@ -20,7 +20,7 @@ const SCRIPT: &str = include_str!("efficiency.js");
 const REQUESTS: u64 = 50_000;
 
 /// How often everything is measured, in turn. The median is told.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Between two looks at a process, which is what is lost of its CPU time at its end.
 const LOOK: Duration = Duration::from_millis(20);

@@ -17,7 +17,7 @@
 //! | 2.1 | percentiles outside 0 to 100 are refused | nothing: k6 decides which thresholds there are |
 //! | 2.1 | feature flags, which add tags to all samples | none is ever switched on |
 //!
-//! In no version up to 1.8 do aggregated samples, like k6's own summary, say of a gauge that was never above 0 what its greatest
+//! In none of the tested versions do aggregated samples, like k6's own summary, say of a gauge that was never above 0 what its greatest
 //! value was: they say 0.
 //!
 //! In all versions times may carry an offset (`+02:00`), trailing zeros are left out, and tags may be `null`; so

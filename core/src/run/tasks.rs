@@ -80,7 +80,7 @@ pub fn refusal(said: &str) -> Option<&'static str> {
         "its image could not be pulled: push one of this version (`lambdaload image push`), and see that tasks reach ECR, by a \
          public address, a NAT gateway or VPC endpoints"
     } else if has(&["ResourceInitializationError"]) {
-        "what it needs before it starts could not be had: see that tasks reach ECR and CloudWatch Logs, by a public address, \
+        "what it needs before it starts could not be had: see that its image is whole and that tasks reach ECR and CloudWatch Logs, by a public address, \
          a NAT gateway or VPC endpoints"
     } else if has(&["CannotStartContainerError", "CannotCreateContainerError"]) {
         "its container could not be started: is the image of the stack's architecture?"
@@ -120,7 +120,7 @@ mod tests {
                 None,
                 "",
                 FailureKind::NotLaunched,
-                "see that tasks reach ECR and CloudWatch Logs",
+                "see that its image is whole and that tasks reach ECR and CloudWatch Logs",
             ),
             (
                 "",
