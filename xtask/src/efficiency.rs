@@ -66,16 +66,8 @@ const WAYS: [Way; 8] = [
 
 /// Measures, and prints a table for each version of k6.
 pub(crate) fn run() -> Result<()> {
-    let mut build = process::cargo();
-    process::run(build.args([
-        "build",
-        "--release",
-        "--package",
-        "lambdaload",
-        "--package",
-        "lambdaload-tests",
-        "--bins",
-    ]))?;
+    process::run(process::cargo().args(["build", "--package", "lambdaload-tests", "--bins"]))?;
+    process::run(process::cargo().args(["build", "--release", "--package", "lambdaload"]))?;
     let folder = tempfile::tempdir().context("no folder for the measurements")?;
     fs::write(folder.path().join("script.js"), SCRIPT).context("cannot write the script")?;
     for version in VERSIONS {
