@@ -183,9 +183,12 @@ fn watch_worker(command: &mut Child) -> Result<(Used, Used)> {
             worker.look(worker_pid);
             k6.look(k6_pid);
         } else {
-            let is_worker = |pid: &u32| processes::first_argument(*pid).is_some_and(|word| word == "worker");
-            let found = processes::children(command.id()).into_iter().find(is_worker);
-            pids = found.and_then(|worker| Some((worker, *processes::children(worker).first()?)));
+            // Both start others before: `k6 archive`, `k6 version`.
+            let child = |of, what: &str| {
+                let is_it = |pid: &u32| processes::first_argument(*pid).is_some_and(|word| word == what);
+                processes::children(of).into_iter().find(is_it)
+            };
+            pids = child(command.id(), "worker").and_then(|worker| Some((worker, child(worker, "run")?)));
         }
         sleep(LOOK);
     }

@@ -11,7 +11,7 @@ use crate::guarded::{Grant, Guarded, POLICIES, SECRET, TOPIC, not_allowed};
 /// What a role is granted that these runs don't use, and why it is.
 ///
 /// The role, the statement and the action, and the end of the resource where a statement has several.
-const UNUSED: [(&str, &str); 32] = [
+const UNUSED: [(&str, &str); 34] = [
     (
         "aggregator CallSuccessorLauncherAndSubstitute lambda:InvokeFunction lambdaload-aggregator",
         "only of runs longer than one aggregator",
@@ -38,6 +38,7 @@ const UNUSED: [(&str, &str); 32] = [
         "aggregator MakeAppointments scheduler:CreateSchedule",
         "only for a run that is started or watched over again after a fault",
     ),
+    ("aggregator MergeRuns s3:PutObject windows", "only for a successor, of a run that outlives its first aggregator"),
     (
         "launcher CallWorkersAggregatorAndWhoeverWaits lambda:InvokeFunction lambdaload-launcher",
         "only if the run that it concludes gives room back",
@@ -77,7 +78,8 @@ const UNUSED: [(&str, &str); 32] = [
         "only for a run that is started or watched over again after a fault",
     ),
     ("reaper TellVerdicts sns:Publish", "only of runs whose aggregator has not told"),
-    ("reaper MergeRuns s3:GetObject", "only of runs in which workers have measured something"),
+    ("reaper ConcludeRuns s3:GetObject", "only of runs in which workers have measured something"),
+    ("reaper ReadWhatWasMeasured s3:GetObject", "only of runs in which workers have measured something"),
     (
         "worker FindMissingObjects s3:ListBucket",
         "what is asked for here is there; without it an object that is missing looks forbidden",
