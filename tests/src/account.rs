@@ -37,8 +37,8 @@ pub struct Differences<'a> {
     pub variables: &'a [(&'a str, &'a str)],
     /// Parameters of the template: `WorkerCapacity=2`.
     pub parameters: &'a [&'a str],
-    /// What stands elsewhere in the template, and what in its place.
-    pub edits: &'a [(&'a str, &'a str)],
+    /// Places in the template, by JSON pointer, and what is there instead.
+    pub edits: &'a [(&'a str, Value)],
     /// The certificate of an account that is reached by TLS only.
     pub certificate: Option<&'a Certificate>,
 }
@@ -131,15 +131,13 @@ impl Account {
         let client = "import boto3, json\n\
             from botocore.config import Config\n\
             def client(service): return boto3.client(service, config=Config(s3={'addressing_style': 'path'}))\n";
-        let output = Command::new(tools().join("python"))
+        let mut python = Command::new(tools().join("python"));
+        python
             .args(["-c", &format!("{client}{program}")])
             .env_clear()
             .env("HOME", self.home.path())
-            .envs(self.environment())
-            .output()
-            .expect("Python runs");
-        assert!(output.status.success(), "{program}\n{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {program}"))
+            .envs(self.environment());
+        answer(&mut python, program)
     }
 
     /// The command, not yet run, on this account.
@@ -181,8 +179,9 @@ impl Account {
     }
 }
 
-/// The template with these edits, beside the rest of what was built, in a folder of its own.
-fn edited(home: &Path, edits: &[(&str, &str)]) -> PathBuf {
+/// The template with these edits, beside the rest of what was built, in a folder of its own. It is edited by its meaning:
+/// `sam build` writes YAML in its own way.
+fn edited(home: &Path, edits: &[(&str, Value)]) -> PathBuf {
     let template = built().join("template.yaml");
     if edits.is_empty() {
         return template;
@@ -194,14 +193,24 @@ fn edited(home: &Path, edits: &[(&str, &str)]) -> PathBuf {
             symlink(entry.path(), folder.join(entry.file_name())).expect("a link");
         }
     }
-    let mut text = fs::read_to_string(&template).expect("the template");
-    for (from, to) in edits {
-        assert!(text.contains(from), "the template has no `{from}`");
-        text = text.replace(from, to);
+    let read = "import json, sys\nfrom samcli.yamlhelper import yaml_parse\n\
+        print(json.dumps(yaml_parse(open(sys.argv[1]).read()), default=str))";
+    let mut command = Command::new(tools().join("python"));
+    let mut parsed = answer(command.args(["-c", read]).arg(&template), "reading the template");
+    for (pointer, value) in edits {
+        *parsed.pointer_mut(pointer).unwrap_or_else(|| panic!("the template has no {pointer}")) = value.clone();
     }
+    // JSON is YAML.
     let template = folder.join("template.yaml");
-    fs::write(&template, text).expect("the template");
+    fs::write(&template, parsed.to_string()).expect("the template");
     template
+}
+
+/// What a program prints, as JSON.
+fn answer(program: &mut Command, what: &str) -> Value {
+    let output = program.output().unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(output.status.success(), "{what}\n{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
 /// What `sam build` built.

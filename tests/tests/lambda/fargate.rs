@@ -11,7 +11,7 @@ use lambdaload_tests::{
     target::Target,
     template::worker_programs,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{runs::facts, scene::reasons};
 
@@ -33,7 +33,7 @@ impl Cluster {
         let host = limiter.host();
         let account = Account::deploy(&Differences {
             variables: &[("DOCKER_HOST", &host)],
-            edits: &[("NetworkMode: awsvpc", "NetworkMode: host")],
+            edits: &[("/Resources/TaskDefinition/Properties/NetworkMode", json!("host"))],
             ..Differences::default()
         });
         limiter.ask_at(&account.endpoint());

@@ -20,7 +20,7 @@ fn an_image_is_pushed_to_the_repository_of_the_stack_and_goes_with_it() {
     // The emulated registry is at the account's own address, which the output of the stack has to name.
     let recorder = Recorder::start();
     let repository = format!("{}/lambdaload-worker", recorder.endpoint().trim_start_matches("http://"));
-    let output = ("Value: !GetAtt WorkerRepository.RepositoryUri", &*format!("Value: {repository}"));
+    let output = ("/Outputs/WorkerImageRepository/Value", json!(repository));
     let account = Account::deploy(&Differences { edits: &[output], ..Differences::default() });
     recorder.forward_to(&account.endpoint());
     let (folder, programs) = (Folder::new(), programs.display().to_string());
