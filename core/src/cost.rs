@@ -214,18 +214,19 @@ impl Usage {
         let workers = f64::from(plan.workers);
         // The scenarios may end earlier.
         let seconds = plan.duration.saturating_add(AROUND).as_secs_f64();
-        let (flushes, polls) =
-            (seconds / plan.pace.flush.as_secs_f64().max(0.1), seconds / plan.pace.poll.as_secs_f64().max(0.1));
+        let every = |pause: Duration| seconds / pause.as_secs_f64().max(0.1);
+        let (flushes, polls, looks) = (every(plan.pace.flush), every(plan.pace.poll), every(plan.pace.look()));
         Self {
             worker_gb_seconds: workers * f64::from(memory_mb) / 1_024.0 * seconds,
             tasks: plan.platform.fargate().map(|stack| Tasks::of(plan, stack)).unwrap_or_default(),
             aggregator_gb_seconds: AGGREGATOR_MB / 1_024.0 * seconds,
             invocations: workers + 4.0,
-            // A chunk with each flush, which the aggregator reads once; it writes the live state and, at its end, more.
-            puts: workers * (flushes + PUTS_OF_WORKER) + flushes + 5.0,
+            // A chunk with each flush, which the aggregator reads once; it writes the live state with each look and, at its
+            // end, more.
+            puts: workers * (flushes + PUTS_OF_WORKER) + looks + 5.0,
             gets: workers * (flushes + PUTS_OF_WORKER + GETS_OF_WORKER),
             write_units: workers * (flushes + WRITES_OF_PHASES) * WORKER_WRITE + (flushes + 10.0) * RUN_WRITE,
-            read_units: polls * (workers * (RUN_READ_BY_WORKER + WORKER_READ) + RUN_READ),
+            read_units: polls * workers * RUN_READ_BY_WORKER + looks * (workers * WORKER_READ + RUN_READ),
             logs_gb: workers * LOG,
             egress_gb: traffic.bytes() / 1e9,
         }
@@ -336,14 +337,14 @@ mod tests {
         // 2,000 VUs for 600 s, a request each a second, 1,200 bytes: 1.44 GB.
         close(estimate.traffic.requests, 1_200_000.0);
         close(estimate.part(Item::Egress), 1.44 * 0.09);
-        // With a flush of 2 s and a poll of 1 s: 307.5 flushes, 615 polls.
-        let puts = 200.0 * 308.5 + 312.5;
+        // With a flush of 2 s and a poll of 1 s: 307.5 flushes, 615 polls, as many looks of the aggregator.
+        let puts = 200.0 * 308.5 + 620.0;
         let gets = 200.0 * 310.5;
         let writes = 200.0 * 313.5 * 2.0 + 317.5 * 8.0;
         let reads = 615.0 * (200.0 * 1.5 + 2.0);
         let requests = (puts * 5.0 + gets * 0.4 + writes * 0.625 + reads * 0.125 + 204.0 * 0.2) / 1e6;
         close(estimate.part(Item::Requests), requests);
-        close(estimate.part(Item::Requests), 0.438);
+        close(estimate.part(Item::Requests), 0.440);
         close(estimate.total, estimate.parts.iter().map(|part| part.dollars).sum());
         assert!((3.95..4.05).contains(&estimate.total), "{}", estimate.total);
     }

@@ -24,6 +24,7 @@ use crate::{
     plan::{Plan, words},
     records::{Failure, FailureKind, RunRecord, WorkerRecord},
     run::aggregate::skew_p99_ms,
+    threshold::{Decision, Threshold},
     timestamp::Timestamp,
     verdict::{Conservation, FORMAT, Outcome, Reason, ReasonCode, ThresholdResult, Verdict, WorkerResult},
 };
@@ -74,7 +75,8 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     let accepted = accepted(evidence);
     let duration = duration(evidence, &accepted, started_at, ended_at);
     let samples = Conservation { kind: plan.samples, ..aggregate.conservation(evidence.closings) };
-    let thresholds = threshold_results(plan, aggregate, duration, evidence.first_crossed);
+    let decide = |threshold: &Threshold| aggregate.decide(threshold, plan.samples, duration);
+    let thresholds = threshold_results(plan, decide, evidence.first_crossed);
 
     let mut reasons = doubts(evidence, &accepted, &samples);
     let nothing_ran = started_at.is_none();
@@ -127,16 +129,15 @@ pub fn judge(evidence: &Evidence<'_>) -> Verdict {
     }
 }
 
-/// The thresholds as they stand on the samples so far.
+/// The thresholds as they are decided.
 pub fn threshold_results(
     plan: &Plan,
-    aggregate: &Aggregate,
-    duration: Duration,
+    decide: impl Fn(&Threshold) -> Decision,
     first_crossed: &[Option<Duration>],
 ) -> Vec<ThresholdResult> {
     let each = plan.thresholds.iter().zip(first_crossed.iter().copied().chain(std::iter::repeat(None)));
     let results = each.map(|(threshold, crossed)| {
-        let decision = aggregate.decide(threshold, plan.samples, duration);
+        let decision = decide(threshold);
         ThresholdResult {
             metric: threshold.selector.metric.clone(),
             suffix: threshold.selector.suffix.clone(),

@@ -107,6 +107,10 @@ pub struct WorkerRecord {
     pub set_up: bool,
     /// The sequence number of the last chunk that is in the store; 0 for none.
     pub chunks: u32,
+    /// How long its k6 had run when the last of these was cut, by the worker's monotonic clock; in microseconds. None before
+    /// its k6 was resumed.
+    #[serde(default)]
+    pub measured_micros: Option<u64>,
     /// The worker's clock less T0 at the moment its k6 was resumed, in microseconds.
     pub skew_micros: Option<i64>,
     /// When k6 was resumed, by the worker's clock.
@@ -221,6 +225,7 @@ impl WorkerRecord {
             beat: 0,
             set_up: false,
             chunks: 0,
+            measured_micros: None,
             skew_micros: None,
             resumed_at: None,
             ended_at: None,

@@ -58,7 +58,7 @@ pub struct Pace {
     /// Between two looks at the ledger.
     #[serde(with = "millis")]
     pub poll: Duration,
-    /// Between two chunks of a worker, and two live states of the aggregator.
+    /// Between two chunks of a worker.
     #[serde(with = "millis")]
     pub flush: Duration,
     /// From writing the common start T0 until T0: long enough for every worker to see it.
@@ -111,6 +111,9 @@ fn ready(start: Duration, vus: u64) -> Duration {
     start.saturating_add(Duration::from_millis(vus.saturating_mul(20)))
 }
 
+/// The aggregator looks once a second at least.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Pace {
     /// Looks are spaced so that N workers together ask the ledger a bounded number of times per second.
     pub(super) fn of(workers: u32, platform: &Platform) -> Self {
@@ -131,6 +134,14 @@ impl Pace {
                 Self { poll, flush: millis(4, 2_000, 60_000), start_lead }
             }
         }
+    }
+}
+
+impl Pace {
+    /// Between two looks of the aggregator, and two live states: there is but one, so it need not wait as long as all workers
+    /// together must.
+    pub fn look(&self) -> Duration {
+        self.poll.min(LOOK)
     }
 }
 

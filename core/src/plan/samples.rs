@@ -1,5 +1,7 @@
 //! What percentiles are made of: every single sample, or what k6 has gathered of them.
 
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,15 @@ impl Samples {
             "aggregated" => Ok(Self::Aggregated),
             _ => Err("expected exact or aggregated"),
         }
+    }
+
+    /// How long after it was taken a sample may be told to the worker: k6 writes five times a second, and sends what it
+    /// has gathered a second after each second's end.
+    pub fn delay(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Exact => 1,
+            Self::Aggregated => 4,
+        })
     }
 
     /// The largest relative error of percentiles.

@@ -21,6 +21,7 @@ use crate::{
     recorder::Recorder,
     selector::Selector,
     testing::sample,
+    threshold::Threshold,
     verdict::{MetricSummary, Values, Verdict},
 };
 
@@ -148,7 +149,8 @@ impl Case {
                 });
             }
         }
-        let mut thresholds = threshold_results(&plan, &aggregate, duration, &[]);
+        let decide = |threshold: &Threshold| aggregate.decide(threshold, plan.samples, duration);
+        let mut thresholds = threshold_results(&plan, decide, &[]);
         for threshold in &mut thresholds {
             let stat = threshold.expression.split('<').next().unwrap_or_default();
             let mut metrics = summary.metrics.iter().filter(|m| m.key() == threshold.key());

@@ -6,7 +6,10 @@ use lambdaload_core::{
     k6::exit::ProcessExit,
     lifecycle::{Abort, AbortCause},
     run::{UpdateError, abort::abort},
-    testing::generator::{Event, Hook, ScriptEnd},
+    testing::{
+        faulty::{Fault, When},
+        generator::{Event, Hook, ScriptEnd},
+    },
     verdict::{Outcome, ReasonCode},
 };
 
@@ -87,6 +90,47 @@ fn a_threshold_aborts_only_after_its_delay() {
             "{resumed_at:?} {ended_at:?}"
         );
     });
+}
+
+/// Three workers make 30 requests a second.
+const RATE: &str = r#"{"http_reqs":[{"threshold":"rate>28","abortOnFail":true,"delayAbortEval":"1s"}]}"#;
+
+/// A rate would be too low, were it taken over a time of which not all has come in yet.
+#[test]
+fn a_rate_stops_no_run_whose_samples_come_late() {
+    for on_lambda in [false, true] {
+        for late in [None, Some(2)] {
+            Test { thresholds: RATE, on_lambda, ..Test::of(3) }.play(async |scene| {
+                if let Some(worker) = late {
+                    let slow = When::Between(seconds(3), seconds(9));
+                    scene.faults_of(worker).store.add("put_new", "chunk", slow, Fault::Fails);
+                }
+                scene.start().await;
+                let aggregator = scene.aggregator();
+                let verdict = aggregator.outcome().await.expect("a verdict");
+                scene.fleet.all_over().await;
+                assert_eq!(verdict.outcome, Outcome::Passed, "{on_lambda} {late:?} {:?}", verdict.reasons);
+                assert_eq!(verdict.thresholds[0].first_crossed_ms, None);
+                let shown: Vec<bool> = aggregator.live().iter().map(|live| live.thresholds[0].passed).collect();
+                let first = shown.iter().position(|passed| *passed).expect("shown as held");
+                assert!(shown[first..].iter().all(|passed| *passed), "{on_lambda} {late:?} {shown:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_rate_that_is_too_low_stops_the_run_before_its_end() {
+    let too_low = r#"{"http_reqs":[{"threshold":"rate>40","abortOnFail":true,"delayAbortEval":"3s"}]}"#;
+    for on_lambda in [false, true] {
+        Test { thresholds: too_low, on_lambda, ..Test::of(3) }.play(async |scene| {
+            let verdict = scene.verdict().await;
+            assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Failed, 99), "{:?}", verdict.reasons);
+            let crossed = verdict.thresholds[0].first_crossed_ms.expect("a time");
+            assert!((3_000..9_000).contains(&crossed), "{on_lambda} {crossed}");
+            assert!(verdict.duration_ms < 10_000.0, "{on_lambda} {}", verdict.duration_ms);
+        });
+    }
 }
 
 #[test]

@@ -34,6 +34,17 @@ impl Conductor<'_> {
     /// Fetches and merges chunks that the workers' records tell of, as many as one look has time for. What the store
     /// does not give now is asked for again with the next call. Returns how many are missing.
     pub(super) async fn collect(&mut self) -> usize {
+        let left = self.fetch_and_merge().await;
+        for seen in self.workers.values_mut() {
+            let record = &seen.record;
+            if self.aggregate.missing_chunks(record.index, record.chunks).next().is_none() {
+                seen.merged = record.measured_micros.map(Duration::from_micros).unwrap_or_default();
+            }
+        }
+        left
+    }
+
+    async fn fetch_and_merge(&mut self) -> usize {
         let deadline = self.ports.clock.monotonic() + ONE_LOOK;
         loop {
             let missing = self.missing_chunks();
@@ -96,7 +107,7 @@ impl Conductor<'_> {
                 return;
             }
             self.give_sign_of_life().await;
-            self.ports.clock.sleep(self.run.plan.pace.poll).await;
+            self.ports.clock.sleep(self.run.plan.pace.look()).await;
         }
     }
 

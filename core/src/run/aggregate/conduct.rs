@@ -14,7 +14,11 @@ use crate::{
         timely::{ANSWER, within},
         update_run,
     },
+    threshold::{Decision, Threshold},
 };
+
+/// Between two live states, unless looks are further apart.
+const SHOW: Duration = Duration::from_millis(900);
 
 /// One answer that was lost is not worth waiting for the next look.
 const TRIES: u32 = 2;
@@ -29,6 +33,7 @@ impl Conductor<'_> {
         let patience = self.run.plan.deadlines.lost * 3;
         let mut answered_at = self.ports.clock.monotonic();
         let mut shown_at: Option<Duration> = None;
+        let mut beaten_at: Option<Duration> = None;
         let mut closed_at: Option<Duration> = None;
         loop {
             let step = self.step().await;
@@ -46,7 +51,8 @@ impl Conductor<'_> {
             // A substitute that cannot be asked for now may be asked for soon.
             let waits = self.needs_substitute() && closed_at.is_some_and(|at| now.saturating_sub(at) <= patience);
             let over = is_closed && !waits || self.run.state.phase == Phase::Concluded;
-            if over || shown_at.is_none_or(|at| now.saturating_sub(at) >= self.run.plan.pace.flush) {
+            let is_due = |last: Option<Duration>, pause| last.is_none_or(|at| now.saturating_sub(at) >= pause);
+            if over || is_due(shown_at, self.run.plan.pace.flush.min(SHOW)) {
                 shown_at = Some(now);
                 let crossed = self.note_crossed_thresholds();
                 if let Some(abort) = crossed.filter(|_| !over) {
@@ -55,6 +61,9 @@ impl Conductor<'_> {
                 let live = self.live();
                 on_live(&live);
                 self.store_for_people(&keys::live(&self.run.id), &live).await;
+            }
+            if over || is_due(beaten_at, self.run.plan.pace.flush) {
+                beaten_at = Some(now);
                 self.give_sign_of_life().await;
             }
             if over {
@@ -72,7 +81,7 @@ impl Conductor<'_> {
             {
                 return Ok(outcome);
             }
-            self.ports.clock.sleep(self.run.plan.pace.poll).await;
+            self.ports.clock.sleep(self.run.plan.pace.look()).await;
         }
     }
 
@@ -198,21 +207,31 @@ impl Conductor<'_> {
         self.open_workers().filter(move |index| !self.is_at_least(*index, waited_for))
     }
 
+    /// A threshold as it stands. What workers have measured comes later than they do so, which makes a rate over all the time
+    /// too low, and one over the time that all have told of rather too high: what does not hold holds over neither.
+    pub(super) fn decide(&self, threshold: &Threshold) -> Decision {
+        let over = |duration| self.aggregate.decide(threshold, self.run.plan.samples, duration);
+        let decision = over(self.elapsed());
+        if decision.passed {
+            return decision;
+        }
+        let covered = over(self.covered().max(Duration::from_micros(1)));
+        if covered.passed { covered } else { decision }
+    }
+
     /// Evaluates all thresholds on what there is; returns a stop if one that asks for it does not hold.
     fn note_crossed_thresholds(&mut self) -> Option<Abort> {
         if self.run.state.phase < Phase::Running {
             return None;
         }
         let elapsed = self.elapsed();
-        let (samples, mut abort) = (self.run.plan.samples, None);
-        for (threshold, crossed) in self.run.plan.thresholds.iter().zip(&mut self.first_crossed) {
-            if !self.aggregate.has_samples(threshold) {
-                continue;
-            }
-            let decision = self.aggregate.decide(threshold, samples, elapsed);
-            if decision.passed {
-                continue;
-            }
+        let decide = |threshold| self.aggregate.has_samples(threshold).then(|| self.decide(threshold));
+        let decisions: Vec<_> = self.run.plan.thresholds.iter().map(decide).collect();
+        let mut abort = None;
+        for ((threshold, decision), crossed) in
+            self.run.plan.thresholds.iter().zip(decisions).zip(&mut self.first_crossed)
+        {
+            let Some(decision) = decision.filter(|decision| !decision.passed) else { continue };
             crossed.get_or_insert(elapsed);
             let delayed = threshold.delay_abort_eval.is_some_and(|delay| elapsed <= delay);
             // What is too close to call stops nothing: that could not be taken back.

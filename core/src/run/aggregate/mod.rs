@@ -194,6 +194,8 @@ struct SeenWorker {
     record: WorkerRecord,
     /// Since its beat last changed.
     silent: Lasting,
+    /// How long its k6 had run when all that it had told was merged.
+    merged: Duration,
 }
 
 impl<'a> Conductor<'a> {
@@ -240,7 +242,8 @@ impl<'a> Conductor<'a> {
                 Some(_) => Lasting::from(self.looked_at),
                 None => self.silence_before(&record),
             };
-            self.workers.insert(record.index, SeenWorker { record: latest, silent });
+            let merged = seen.map_or(Duration::ZERO, |seen| seen.merged);
+            self.workers.insert(record.index, SeenWorker { record: latest, silent, merged });
         }
         // Another aggregator may have decided so.
         let left_out: Vec<_> =
@@ -322,6 +325,18 @@ impl<'a> Conductor<'a> {
     /// The time since the start; nothing before it.
     fn elapsed(&self) -> Duration {
         self.since_start().unwrap_or_default()
+    }
+
+    /// So much of the time since the start is merged of every worker at least. Over all of that time rates would be too low.
+    fn covered(&self) -> Duration {
+        let planned = |index: &WorkerIndex| *index != self.run.plan.substitute();
+        let merged = |index| self.workers.get(&index).map_or(Duration::ZERO, |seen| seen.merged);
+        if let Some(least) = self.open_workers().filter(planned).map(merged).min() {
+            return least.saturating_sub(self.run.plan.samples.delay());
+        }
+        // It is over, and time still goes on.
+        let ran_for = |seen: &SeenWorker| seen.record.ran_for_micros.map(Duration::from_micros);
+        self.workers.values().filter_map(ran_for).max().unwrap_or(self.elapsed())
     }
 
     /// Gathers what is left, judges, and writes the verdict unless there is one.

@@ -49,7 +49,7 @@ impl Conductor<'_> {
             latency: self.aggregate.latency(self.run.plan.samples),
             failed_rate: self.aggregate.rate("http_req_failed"),
             checks_rate: self.aggregate.rate("checks"),
-            thresholds: judge::threshold_results(&self.run.plan, &self.aggregate, elapsed, &self.first_crossed),
+            thresholds: judge::threshold_results(&self.run.plan, |t| self.decide(t), &self.first_crossed),
             samples: self.aggregate.samples(),
         }
     }

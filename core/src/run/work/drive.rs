@@ -13,7 +13,7 @@ use crate::{
         Shared,
         failures::{exit_failure, hung, k6_failure},
         hooks::{hand_over_setup_data, run_setup, run_teardown},
-        lock,
+        lock, micros,
     },
 };
 
@@ -249,7 +249,7 @@ fn note_start(shared: &Shared<'_>, start_at: Timestamp) {
 /// Notes, once, that nothing runs any more.
 async fn note_end(shared: &Shared<'_>) {
     let now = shared.ports.clock.now();
-    let ran_for = shared.resumed.get().map(|since| shared.ports.clock.monotonic().saturating_sub(*since));
+    let ran_for = shared.ran_for();
     let first = {
         let mut record = lock(&shared.record);
         let first = record.ended_at.is_none();
@@ -257,7 +257,7 @@ async fn note_end(shared: &Shared<'_>) {
         let by_monotonic = record.resumed_at.zip(ran_for).map(|(resumed_at, ran_for)| resumed_at.plus(ran_for));
         record.ended_at.get_or_insert(by_monotonic.unwrap_or(now));
         if first {
-            record.ran_for_micros = ran_for.map(|ran_for| u64::try_from(ran_for.as_micros()).unwrap_or(u64::MAX));
+            record.ran_for_micros = ran_for.map(micros);
         }
         first
     };

@@ -3,18 +3,18 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::{
-    FutureExt,
+    FutureExt, StreamExt,
     future::{self, Either},
 };
 
 use crate::{
-    chunk::{Chunk, ChunkKey},
+    chunk::{Chunk, ChunkKey, ChunkSeries},
     lifecycle::{Abort, AbortCause, Phase},
     ports::{LedgerError, StoreError, keys},
     records::{Failure, FailureKind},
     run::{
         timely::{ANSWER, within},
-        work::{Shared, failures::failure, lock, scale::follow_scale},
+        work::{Shared, failures::failure, lock, micros, scale::follow_scale},
     },
 };
 
@@ -31,10 +31,16 @@ impl Shared<'_> {
     /// What could not be stored is kept and comes first the next time.
     pub(super) async fn flush(&self, last: bool) -> Result<(), StoreError> {
         self.send_unsent().await?;
+        let ran_for = self.ran_for();
         let series = lock(&self.recorder).take_windows(last);
-        if series.is_empty() {
-            return Ok(());
+        if !series.is_empty() {
+            self.send(series).await?;
         }
+        lock(&self.record).measured_micros = ran_for.map(micros);
+        Ok(())
+    }
+
+    async fn send(&self, series: Vec<ChunkSeries>) -> Result<(), StoreError> {
         let key = {
             let record = lock(&self.record);
             ChunkKey {
@@ -152,18 +158,21 @@ fn told(shared: &Shared<'_>) -> &'static str {
     if shared.plan(|plan| plan.platform.is_spot()) { TOLD_ON_SPOT } else { TOLD }
 }
 
-/// Renews the lease with every flush; returns the ledger's refusal when there is nothing to renew any more.
+/// Renews the lease, which names what was stored, as soon as anything may be; returns the ledger's refusal when there is
+/// nothing to renew any more.
 pub(super) async fn hold_lease(shared: &Shared<'_>) -> LedgerError {
-    let flush = shared.plan(|plan| plan.pace.flush);
+    // Uploading takes some time, or fails; the lease is held all the same.
+    let limit = shared.plan(|plan| plan.pace.flush * 3 / 2);
+    let mut flushed = shared.flushed.lock().await;
     loop {
-        shared.sleep(flush).await;
+        within(&*shared.ports.clock, limit, flushed.next()).await;
         if let Err(refusal @ (LedgerError::Conflict(_) | LedgerError::NoSuchRun(_))) = shared.renew(|_| {}).await {
             return refusal;
         }
     }
 }
 
-/// Uploads with every flush, until nothing could be stored for too long.
+/// Uploads with every flush, and has it named, until nothing could be stored for too long.
 async fn upload(shared: &Shared<'_>) -> Failure {
     let clock = &*shared.ports.clock;
     let flush = shared.plan(|plan| plan.pace.flush);
@@ -173,7 +182,11 @@ async fn upload(shared: &Shared<'_>) -> Failure {
         let outcome = shared.flush(false).await;
         let silent = clock.monotonic().saturating_sub(stored_at);
         match outcome {
-            Ok(()) => stored_at = clock.monotonic(),
+            Ok(()) => {
+                stored_at = clock.monotonic();
+                // If it is full, the lease is about to be renewed.
+                drop(lock(&shared.has_flushed).try_send(()));
+            }
             Err(error) if silent > shared.patience() => {
                 let message = format!("nothing could be stored for {} s: {error}", shared.patience().as_secs());
                 return Failure { log: shared.log(), ..failure(FailureKind::Store, message) };

@@ -20,6 +20,7 @@ use std::{
 };
 
 use futures::{
+    channel::mpsc,
     future::{self, Either},
     lock::Mutex as Queue,
 };
@@ -118,6 +119,7 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     if !claim(ports, &record).await? {
         return Ok(Worked::Duplicate);
     }
+    let (has_flushed, flushed) = mpsc::channel(0);
     let shared = Shared {
         ports,
         began_at,
@@ -134,6 +136,8 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         alone: AtomicBool::new(false),
         given_up: Mutex::new(None),
         unsent: Mutex::new(None),
+        has_flushed: Mutex::new(has_flushed),
+        flushed: Queue::new(flushed),
     };
     let failure = match keep::too_late_to_begin(&shared) {
         None => run_segment(&shared, segment).await,
@@ -267,6 +271,13 @@ struct Shared<'a> {
     given_up: Mutex<Option<Failure>>,
     /// A chunk that could not be stored yet, with its key.
     unsent: Mutex<Option<(String, Vec<u8>)>>,
+    /// By which who uploads tells who holds the lease that there may be something new to name.
+    has_flushed: Mutex<mpsc::Sender<()>>,
+    flushed: Queue<mpsc::Receiver<()>>,
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A panic elsewhere does not make what is under the lock worse: it is plain data.
@@ -286,6 +297,11 @@ impl Shared<'_> {
     /// How long the worker goes on without store, ledger or aggregator.
     fn patience(&self) -> Duration {
         self.deadlines().lost * 3
+    }
+
+    /// How long ago k6 was resumed, if it was.
+    fn ran_for(&self) -> Option<Duration> {
+        self.resumed.get().map(|since| self.ports.clock.monotonic().saturating_sub(*since))
     }
 
     /// Takes note of the run's record, unless a later one was seen.
