@@ -438,8 +438,9 @@ pub trait SampleStream: Send {
     async fn next(&mut self, piece: &mut Vec<u8>) -> Result<Option<Piece>, GeneratorError>;
 }
 
-/// Keys of objects. What is measured from second to second is large and needed by nobody once there is a verdict, so it
-/// is under `windows/`, which a deployment deletes earlier than the rest.
+/// Keys of objects. What nobody needs for long once there is a verdict is under `interim/`, which a deployment deletes earlier
+/// than the rest: it is large, as chunks are, or may be confidential, as logs and what `setup()` returned. What a kind of
+/// objects is comes first, since that is what policies tell apart.
 pub mod keys {
     use crate::{
         archive::ArchiveHash,
@@ -454,7 +455,7 @@ pub mod keys {
 
     /// The data that `setup()` returned.
     pub fn setup(run: &RunId) -> String {
-        format!("runs/{run}/setup.json")
+        format!("interim/setups/{run}.json")
     }
 
     /// What the script's `handleSummary()` returned.
@@ -464,7 +465,7 @@ pub mod keys {
 
     /// A chunk.
     pub fn chunk(key: &ChunkKey) -> String {
-        format!("windows/{}/{}/{}-{:06}.chunk", key.run, key.worker.number(), key.attempt.0, key.sequence)
+        format!("interim/chunks/{}/{}/{}-{:06}.chunk", key.run, key.worker.number(), key.attempt.0, key.sequence)
     }
 
     /// A worker's closing record.
@@ -474,7 +475,7 @@ pub mod keys {
 
     /// What an aggregator leaves to its successor.
     pub fn checkpoint(run: &RunId, succession: u32) -> String {
-        format!("windows/{run}/checkpoints/{succession:03}.bin")
+        format!("interim/checkpoints/{run}/{succession:03}.bin")
     }
 
     /// Which worker of a batch is which.
@@ -484,7 +485,7 @@ pub mod keys {
 
     /// What k6 and the script said in a worker, replaced as it grows.
     pub fn log(run: &RunId, worker: WorkerIndex, attempt: Attempt) -> String {
-        format!("runs/{run}/workers/{}/{}.log", worker.number(), attempt.0)
+        format!("interim/logs/{run}/{}/{}.log", worker.number(), attempt.0)
     }
 
     /// The live state, replaced each second.

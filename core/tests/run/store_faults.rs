@@ -71,7 +71,7 @@ fn what_fails_now_and_then_is_asked_again_and_nothing_is_lost() {
 fn an_answer_that_is_lost_makes_no_duplicate() {
     let undisturbed = measured(&test().verdict());
     for when in [When::Nth(1), When::Every(2), When::Between(seconds(3), seconds(10))] {
-        for (calls, about) in [("put_new", "runs/"), ("put_new", "windows/"), ("", "runs/"), ("", "windows/")] {
+        for (calls, about) in [("put_new", "runs/"), ("put_new", "interim/"), ("", "runs/"), ("", "interim/")] {
             let verdict = with_fault(calls, about, when, Fault::AnswerIsLost);
             assert_eq!(measured(&verdict), undisturbed, "{calls} {about} {when:?}");
         }
@@ -152,7 +152,7 @@ fn a_slow_store_makes_nobody_lost() {
 #[test]
 fn an_aggregator_whose_store_never_answers_ends_in_an_invalid_verdict() {
     test().play(async |scene| {
-        scene.aggregator_faults.store.add("get", "windows/", When::Always, Fault::NeverAnswers);
+        scene.aggregator_faults.store.add("get", "interim/", When::Always, Fault::NeverAnswers);
         let verdict = scene.verdict().await;
         assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
         assert!(codes(&verdict).contains(&ReasonCode::SamplesMissing), "{:?}", verdict.reasons);
@@ -217,7 +217,7 @@ fn a_chunk_that_is_gone_is_missed_by_its_series_and_is_not_asked_for_again_and_a
         scene.start().await;
         let aggregator = scene.aggregator();
         scene.at(seconds(9)).await;
-        assert!(scene.store.lose(&format!("windows/{}/3/1-000004.chunk", scene.id)));
+        assert!(scene.store.lose(&format!("interim/chunks/{}/3/1-000004.chunk", scene.id)));
         let verdict = aggregator.outcome().await.expect("a verdict");
         assert_eq!((verdict.outcome, verdict.exit_code), (Outcome::Invalid, 96));
         assert_eq!(codes(&verdict)[0], ReasonCode::SamplesMissing, "{:?}", verdict.reasons);

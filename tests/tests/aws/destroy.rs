@@ -22,7 +22,7 @@ fn destroy_keeps_the_data_and_all_leaves_nothing() {
     account.runtime.block_on(async {
         // More than one page of the bucket's list.
         for number in 0..1_100 {
-            let key = format!("windows/{run}/1/1-{number:06}.chunk");
+            let key = format!("interim/chunks/{run}/1/1-{number:06}.chunk");
             store.put_new(&key, b"x".to_vec()).await.expect("is stored");
         }
         store.put(&keys::live(&run), b"{}".to_vec()).await.expect("is stored");

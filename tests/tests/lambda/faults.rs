@@ -127,7 +127,7 @@ fn a_second_run_waits_for_room() {
 fn uploads_that_come_twice_or_late_or_whose_answer_is_lost_count_once() {
     let (scene, recorder) = Scene::recorded();
     let is_upload = |call: &Call| {
-        call.is("s3:PutObject") && ["/runs/", "/windows/"].iter().any(|folder| call.path.contains(folder))
+        call.is("s3:PutObject") && ["/runs/", "/interim/"].iter().any(|folder| call.path.contains(folder))
     };
     recorder.make(Fault::Twice, 3, is_upload);
     recorder.make(Fault::AnswerLost, 3, is_upload);

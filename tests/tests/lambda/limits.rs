@@ -30,7 +30,7 @@ fn an_aggregator_hands_over_before_its_time_ends() {
     let stack = "stack = client('cloudformation').describe_stacks(StackName='lambdaload')['Stacks'][0]\n\
          of = {one['OutputKey']: one['OutputValue'] for one in stack['Outputs']}\n";
     let left = format!(
-        "{stack}left = client('s3').list_objects_v2(Bucket=of['Bucket'], Prefix='windows/{run}/checkpoints/')\n\
+        "{stack}left = client('s3').list_objects_v2(Bucket=of['Bucket'], Prefix='interim/checkpoints/{run}/')\n\
          print(json.dumps([one['Key'] for one in left.get('Contents', [])]))"
     );
     let left = scene.account.ask(&left);

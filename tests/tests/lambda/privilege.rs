@@ -38,7 +38,7 @@ const UNUSED: [(&str, &str); 34] = [
         "aggregator MakeAppointments scheduler:CreateSchedule",
         "only for a run that is started or watched over again after a fault",
     ),
-    ("aggregator MergeRuns s3:PutObject windows", "only for a successor, of a run that outlives its first aggregator"),
+    ("aggregator MergeRuns s3:PutObject interim", "only for a successor, of a run that outlives its first aggregator"),
     (
         "launcher CallWorkersAggregatorAndWhoeverWaits lambda:InvokeFunction lambdaload-launcher",
         "only if the run that it concludes gives room back",

@@ -55,6 +55,8 @@ fn a_ci_user_runs_tests_and_changes_nothing_else() {
     let mut may: Vec<(&str, &str)> = vec![
         ("s3:GetObject", "archives"),
         ("s3:GetObject", "runs"),
+        ("s3:GetObject", "setup"),
+        ("s3:GetObject", "log"),
         ("s3:PutObject", "archives"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "launcher"),

@@ -107,9 +107,15 @@ pub(crate) fn rows(arns: &Arns, may: &[(&str, &str)]) -> Vec<(&'static str, Stri
     let mut ask = |action: &'static str, what: &str, resource: String, context: Value| {
         rows.push((action, resource, context, may.contains(&(action, what))));
     };
-    for folder in ["archives", "runs", "windows"] {
+    for (what, key) in [
+        ("archives", "archives/a"),
+        ("runs", "runs/01M8/a"),
+        ("chunk", "interim/chunks/01M8/a"),
+        ("setup", "interim/setups/01M8.json"),
+        ("log", "interim/logs/01M8/1/1.log"),
+    ] {
         for action in ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"] {
-            ask(action, folder, arns.object(&format!("{folder}/a")), json!({}));
+            ask(action, what, arns.object(key), json!({}));
         }
     }
     ask("s3:ListBucket", "bucket", arns.bucket.clone(), json!({}));
@@ -152,9 +158,11 @@ fn a_worker_reads_its_test_and_writes_its_run() {
     let Some(stack) = Stack::of(STACK, &[]) else { return };
     let may = [
         ("s3:GetObject", "archives"),
-        ("s3:GetObject", "runs"),
+        ("s3:GetObject", "setup"),
         ("s3:PutObject", "runs"),
-        ("s3:PutObject", "windows"),
+        ("s3:PutObject", "chunk"),
+        ("s3:PutObject", "setup"),
+        ("s3:PutObject", "log"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "reaper"),
         ("secretsmanager:GetSecretValue", "own"),
@@ -203,8 +211,11 @@ fn a_task_may_do_what_a_worker_may_and_call_nobody() {
     let may = [
         ("s3:GetObject", "archives"),
         ("s3:GetObject", "runs"),
+        ("s3:GetObject", "setup"),
         ("s3:PutObject", "runs"),
-        ("s3:PutObject", "windows"),
+        ("s3:PutObject", "chunk"),
+        ("s3:PutObject", "setup"),
+        ("s3:PutObject", "log"),
         ("s3:ListBucket", "bucket"),
         ("secretsmanager:GetSecretValue", "own"),
     ];
@@ -260,8 +271,12 @@ fn the_aggregator_conducts_and_hands_over() {
     let may = [
         ("s3:GetObject", "runs"),
         ("s3:PutObject", "runs"),
-        ("s3:GetObject", "windows"),
-        ("s3:PutObject", "windows"),
+        ("s3:GetObject", "chunk"),
+        ("s3:GetObject", "setup"),
+        ("s3:GetObject", "log"),
+        ("s3:PutObject", "chunk"),
+        ("s3:PutObject", "setup"),
+        ("s3:PutObject", "log"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "aggregator"),
         ("lambda:InvokeFunction", "launcher"),
@@ -280,7 +295,9 @@ fn the_reaper_concludes_and_calls_who_goes_on() {
     let may = [
         ("s3:GetObject", "runs"),
         ("s3:PutObject", "runs"),
-        ("s3:GetObject", "windows"),
+        ("s3:GetObject", "chunk"),
+        ("s3:GetObject", "setup"),
+        ("s3:GetObject", "log"),
         ("s3:ListBucket", "bucket"),
         ("lambda:InvokeFunction", "aggregator"),
         ("lambda:InvokeFunction", "launcher"),

@@ -154,7 +154,7 @@ fn the_table_forgets_and_can_be_restored() {
 
 #[test]
 fn the_bucket_is_private_and_forgets() {
-    let Some(stack) = Stack::of(STACK, &[("WindowRetentionDays", "9"), ("DataRetentionDays", "90")]) else { return };
+    let Some(stack) = Stack::of(STACK, &[("InterimRetentionDays", "9"), ("DataRetentionDays", "90")]) else { return };
     let properties = stack.properties("Bucket");
     let encryption = &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0];
     assert_eq!(encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"], "AES256");
