@@ -7,6 +7,9 @@ use crate::{
     stats::Stats,
 };
 
+/// k6 sends a second's samples one to three seconds after its end.
+const USUAL_AGE: i64 = 3 * NANOSECONDS;
+
 impl Recorder {
     /// Takes a whole message of k6's aggregated samples, uncompressed. What comes again adds up: k6 opens a second again for
     /// samples that are late.
@@ -30,7 +33,7 @@ impl Recorder {
 
     fn second(&mut self, index: usize, Second { start, mut stats, unplaced }: Second) {
         let Some(leaf) = self.leaves.get(index) else { return };
-        let at = self.steps.straighten(start.saturating_mul(NANOSECONDS));
+        let at = self.steps.straighten(start.saturating_mul(NANOSECONDS), USUAL_AGE);
         if leaf.only_after_start && is_before_start(at, self.started_at, &stats) {
             self.counts.before_start += stats.count();
             return;

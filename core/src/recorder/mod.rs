@@ -178,7 +178,7 @@ impl Recorder {
 
     /// From `at` (nanoseconds since the Unix epoch, by the wall) on, VU gauges count.
     pub fn started(&mut self, at: i64) {
-        self.started_at = self.steps.straighten(at);
+        self.started_at = self.steps.straighten(at, 0);
     }
 
     /// Takes the next piece of k6's output; it may begin and end within a line.
@@ -287,7 +287,7 @@ impl Recorder {
     /// `None` for a sample that cannot be understood.
     #[inline]
     fn point(&mut self, point: &Point<'_>) -> Option<()> {
-        let at = self.steps.straighten(self.time.read(point.time)?);
+        let at = self.steps.straighten(self.time.read(point.time)?, 0);
         let index = match self.find(point.metric, point.tags_and_metadata()) {
             Some(index) => index,
             None => self.find_or_intern(point)?,

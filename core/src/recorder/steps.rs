@@ -47,14 +47,14 @@ impl Steps {
     }
 
     /// A time of the wall on the straight line. What was stamped before a step may be read after it; so it is taken for
-    /// a time of that wall which puts it nearest to now.
+    /// a time of that wall which makes its age most usual. Steps of less than twice what ages differ by may be mistaken.
     #[inline]
-    pub(super) fn straighten(&self, at: i64) -> i64 {
+    pub(super) fn straighten(&self, at: i64, usual_age: i64) -> i64 {
         match self.walls.as_slice() {
             [] | [0] => at,
             walls => {
                 let lines = walls.iter().map(|apart| at.saturating_sub(*apart));
-                lines.min_by_key(|line| line.abs_diff(self.now)).unwrap_or(at)
+                lines.min_by_key(|line| line.abs_diff(self.now.saturating_sub(usual_age))).unwrap_or(at)
             }
         }
     }
@@ -71,12 +71,12 @@ mod tests {
     #[test]
     fn a_wall_that_does_not_step_is_believed() {
         let mut steps = Steps::default();
-        assert_eq!(steps.straighten(5), 5);
+        assert_eq!(steps.straighten(5, 0), 5);
         for second in 0..10 {
             // A clock is never quite right.
             steps.look(NOON + second * SECOND + second * 1_000_000, Duration::from_secs(second.unsigned_abs()));
         }
-        assert_eq!(steps.straighten(NOON - HOUR), NOON - HOUR);
+        assert_eq!(steps.straighten(NOON - HOUR, 0), NOON - HOUR);
     }
 
     #[test]
@@ -85,12 +85,27 @@ mod tests {
         let seconds = Duration::from_secs;
         steps.look(NOON, seconds(100));
         steps.look(NOON + 10 * SECOND + HOUR, seconds(110));
-        assert_eq!(steps.straighten(NOON + 10 * SECOND + HOUR), NOON + 10 * SECOND);
-        assert_eq!(steps.straighten(NOON + 9 * SECOND), NOON + 9 * SECOND, "stamped before the step");
+        assert_eq!(steps.straighten(NOON + 10 * SECOND + HOUR, 0), NOON + 10 * SECOND);
+        assert_eq!(steps.straighten(NOON + 9 * SECOND, 0), NOON + 9 * SECOND, "stamped before the step");
         steps.look(NOON + 20 * SECOND - HOUR, seconds(120));
-        assert_eq!(steps.straighten(NOON + 20 * SECOND - HOUR), NOON + 20 * SECOND);
+        assert_eq!(steps.straighten(NOON + 20 * SECOND - HOUR, 0), NOON + 20 * SECOND);
         steps.look(NOON + 30 * SECOND, seconds(130));
-        assert_eq!(steps.straighten(NOON + 30 * SECOND), NOON + 30 * SECOND);
+        assert_eq!(steps.straighten(NOON + 30 * SECOND, 0), NOON + 30 * SECOND);
+    }
+
+    #[test]
+    fn small_steps_are_taken_back_of_what_is_read_seconds_later() {
+        for step in [5, 6, 9, -5, -7].map(|seconds| seconds * SECOND / 2) {
+            let mut steps = Steps::default();
+            let at = |second: i64| if second < 20 { NOON + second * SECOND } else { NOON + second * SECOND + step };
+            for second in 10..30 {
+                steps.look(at(second), Duration::from_secs(second.unsigned_abs()));
+                for age in 2..=4 {
+                    let line = steps.straighten(at(second - age), 3 * SECOND);
+                    assert_eq!(line, NOON + (second - age) * SECOND, "{step} {second} {age}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -99,7 +114,7 @@ mod tests {
         steps.look(NOON + HOUR, Duration::from_secs(1));
         steps.shift(-HOUR);
         steps.look(NOON + HOUR + SECOND, Duration::from_secs(2));
-        assert_eq!(steps.straighten(NOON + HOUR + SECOND), NOON + SECOND);
+        assert_eq!(steps.straighten(NOON + HOUR + SECOND, 0), NOON + SECOND);
     }
 
     #[test]
