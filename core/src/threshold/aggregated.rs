@@ -22,7 +22,8 @@ impl Threshold {
             (Stats::Trend { count: 1.., .. }, Aggregation::Percentile(percent)) => {
                 Decision { exact: false, within_error: !self.is_clear(stats, percent / 100.0), ..decision }
             }
-            (Stats::Trend { count: 1.., sum, .. }, Aggregation::Avg) => {
+            (Stats::Trend { count: 1.., sum, .. }, Aggregation::Avg)
+            | (Stats::Counter { sum, .. }, Aggregation::Count | Aggregation::Rate) => {
                 let near = decision
                     .value
                     .is_some_and(|value| (value - self.limit).abs() <= value.abs().max(self.limit.abs()) * ROUNDING);
@@ -133,6 +134,17 @@ mod tests {
         };
         assert!(marked(&[0.1, 0.2], "avg<0.15") && marked(&[0.1, 0.2], "avg>0.1500000000000001"));
         assert!(!marked(&[0.1, 0.2], "avg<0.151") && !marked(&[1.0, 2.0, 6.0], "avg<3"), "whole numbers are exact");
+    }
+
+    #[test]
+    fn a_sum_is_marked_where_its_last_digits_decide() {
+        let marked = |values: &[f64], expression: &str| {
+            let sum = crate::stats::tests::stats(crate::series::MetricKind::Counter, values, 0);
+            threshold(expression).evaluate_aggregated(&sum, None, Duration::from_secs(2)).within_error
+        };
+        assert!(marked(&[0.1, 0.2], "count<0.3") && marked(&[0.1, 0.2], "count>0.30000000000000004"));
+        assert!(marked(&[0.1, 0.2], "rate<0.15") && !marked(&[0.1, 0.2], "rate<0.2"));
+        assert!(!marked(&[0.1, 0.2], "count<0.301") && !marked(&[1.0, 2.0], "count<3"), "whole numbers are exact");
     }
 
     #[test]
