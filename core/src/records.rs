@@ -10,7 +10,7 @@ use crate::{
     k6::exit::ProcessExit,
     lifecycle::RunState,
     plan::Plan,
-    run::notify::Notice,
+    run::notify::Recipient,
     schedule::Origin,
     timestamp::Timestamp,
 };
@@ -60,7 +60,7 @@ pub struct RunRecord {
     pub after: Option<RunId>,
     /// Who is told its verdict.
     #[serde(default)]
-    pub notice: Option<Notice>,
+    pub notice: Option<Recipient>,
 }
 
 impl RunRecord {

@@ -14,7 +14,7 @@ use crate::{
         AccountPorts, CONFLICTS,
         appointments::LOOK_AFTER,
         launch::{LaunchError, LaunchReply, Launcher},
-        notify::{Notice, tell_of_nothing},
+        notify::{Recipient, tell_of_nothing},
         timely::{PATIENCE, persist},
     },
     schedule::{Decision, Fired, Firing, Origin, ScheduleName, StoredTest, decide, scheduled_for},
@@ -84,7 +84,7 @@ impl Launcher<'_> {
         let run = RunRecord {
             origin: Some(origin),
             after,
-            notice: test.notify.clone().map(|topic| Notice { topic, told: false }),
+            notice: test.notify.clone().map(|topic| Recipient { topic, told: false }),
             ..RunRecord::new(due.run.clone(), clock.now(), test.plan)
         };
         match self.recorded(&test.lambdaload_version, run).await? {

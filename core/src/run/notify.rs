@@ -20,7 +20,7 @@ use crate::{
 
 /// Who is told a run's verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Notice {
+pub struct Recipient {
     /// The ARN of an SNS topic.
     pub topic: String,
     /// Whether it has been told.
@@ -95,7 +95,7 @@ pub(super) async fn tell(ports: &AccountPorts, run: &RunRecord) -> Result<(), No
     }
     let AccountPorts { clock, ledger, notifier, .. } = ports;
     let run = persist(&**clock, PATIENCE, || ledger.run(&run.id)).await?;
-    let Some(Notice { topic, told: false }) = &run.notice else { return Ok(()) };
+    let Some(Recipient { topic, told: false }) = &run.notice else { return Ok(()) };
     let Some(verdict) = persist(&**clock, PATIENCE, || ledger.verdict(&run.id)).await? else { return Ok(()) };
     let message = Message::of_verdict(&verdict);
     persist(&**clock, CALL_PATIENCE, || notifier.publish(topic, &message)).await?;
