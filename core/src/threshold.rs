@@ -96,6 +96,11 @@ pub enum ThresholdError {
 }
 
 impl Threshold {
+    /// Whether it is on a sum over time, or on the share of a rate: their expressions look alike.
+    pub fn is_rate(&self) -> bool {
+        self.aggregation == Aggregation::Rate
+    }
+
     /// Reads one threshold; `key` is the metric or sub-metric.
     pub fn parse(key: &str, expression: &str) -> Result<Self, ThresholdError> {
         let unreadable = || ThresholdError::Expression(expression.to_owned());

@@ -163,8 +163,9 @@ fn facts(verdict: &Verdict) -> Vec<Named> {
     let (read, merged) = (format::grouped(samples.read), format::grouped(samples.merged));
     let how = if samples.kind == Samples::Aggregated { ", aggregated by k6 each second" } else { "" };
     facts.push(Named::new("samples", format!("{read} read by the workers, {merged} merged{how}")));
+    let unread = format!("{}s of k6's output could not be read", samples.kind.unit());
     for (count, what) in [
-        (samples.refused, "lines of k6's output could not be read"),
+        (samples.refused, unread.as_str()),
         (samples.before_start, "VU gauges from before the start left out, as a single k6 would not have written them"),
         (samples.unwritten, "samples that k6 says it could not write"),
         (samples.lost_batches, "batches of aggregated samples that k6 gave up"),

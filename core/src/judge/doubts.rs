@@ -6,7 +6,7 @@ use crate::{
     ids::WorkerIndex,
     judge::{Evidence, MAX_UNREADABLE, is_script_exception, reason},
     lifecycle::{AbortCause, Phase},
-    plan::{Samples, plural},
+    plan::plural,
     records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     summary::format::grouped,
     verdict::{Conservation, Reason, ReasonCode},
@@ -247,10 +247,7 @@ fn lost_batches<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerI
 fn refused_lines(evidence: &Evidence<'_>) -> Reason {
     let refused: u64 = evidence.closings.iter().map(|c| c.lines.refused).sum();
     let first = evidence.closings.iter().find_map(|c| c.lines.first_refused.as_deref()).unwrap_or_default();
-    let lines = match evidence.run.plan.samples {
-        Samples::Exact => plural(refused, "line"),
-        Samples::Aggregated => plural(refused, "message"),
-    };
-    let message = format!("{lines} of k6's output could not be read; the first begins: {first}");
+    let refused = plural(refused, evidence.run.plan.samples.unit());
+    let message = format!("{refused} of k6's output could not be read; the first begins: {first}");
     reason(ReasonCode::LinesRefused, message, Some("report this with the version of k6"))
 }

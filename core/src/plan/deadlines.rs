@@ -135,9 +135,7 @@ impl Pace {
             }
         }
     }
-}
 
-impl Pace {
     /// Between two looks of the aggregator, and two live states: there is but one, so it need not wait as long as all workers
     /// together must.
     pub fn look(&self) -> Duration {

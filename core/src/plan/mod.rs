@@ -213,7 +213,7 @@ pub enum PlanError {
     Fargate(#[from] FargateError),
     /// What k6 does not aggregate.
     #[error(transparent)]
-    Aggregated(AggregatedError),
+    Aggregated(#[from] AggregatedError),
 }
 
 impl Plan {

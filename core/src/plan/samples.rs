@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     histogram::RELATIVE_ERROR,
     k6::{options::Options, stream},
-    plan::{Plan, PlanError},
+    plan::Plan,
     threshold::Threshold,
 };
 
@@ -67,6 +67,14 @@ impl Samples {
         })
     }
 
+    /// What a worker reads of k6: a `line`, or a `message`.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Exact => "line",
+            Self::Aggregated => "message",
+        }
+    }
+
     /// The largest relative error of percentiles.
     pub fn percentile_error(self) -> f64 {
         match self {
@@ -100,12 +108,6 @@ impl Plan {
         (self.samples == Samples::Exact && self.k6_version.writes_json_slowly()).then_some(
             "exact; on k6 2.x --samples aggregated takes about half the CPU time a request, with percentiles within 0.78 %",
         )
-    }
-}
-
-impl From<AggregatedError> for PlanError {
-    fn from(error: AggregatedError) -> Self {
-        Self::Aggregated(error)
     }
 }
 

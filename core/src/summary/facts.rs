@@ -76,11 +76,11 @@ fn samples(verdict: &Verdict) -> String {
         [worker] => text += &format!("; {} never said how many it read", worker.index),
         workers => text += &format!("; {} workers never said how many they read", workers.len()),
     }
-    if samples.refused > 0 {
-        text += &format!("; {} lines of k6's output could not be read", format::grouped(samples.refused));
-    }
     if samples.kind == Samples::Aggregated {
         text += ", aggregated by k6 each second";
+    }
+    if samples.refused > 0 {
+        text += &format!("; {} of k6's output could not be read", plural(samples.refused, samples.kind.unit()));
     }
     if samples.lost_batches > 0 {
         text += &format!("; batches that k6 gave up: {}", format::grouped(samples.lost_batches));

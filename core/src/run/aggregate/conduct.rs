@@ -212,7 +212,7 @@ impl Conductor<'_> {
     pub(super) fn decide(&self, threshold: &Threshold) -> Decision {
         let over = |duration| self.aggregate.decide(threshold, self.run.plan.samples, duration);
         let decision = over(self.elapsed());
-        if decision.passed {
+        if decision.passed || !threshold.is_rate() {
             return decision;
         }
         let covered = over(self.covered().max(Duration::from_micros(1)));
