@@ -245,8 +245,11 @@ impl Launcher<'_> {
         let has_waited = run.state.phase == Phase::Queued;
         if !has_waited {
             persist(&**clock, PATIENCE, || record_event(&**ledger, &run.id, RunEvent::Validated)).await?;
-            if let Some(earlier) = &run.after {
-                self.let_claim(earlier, &run.plan).await?;
+            if let Some(earlier) = &run.after
+                && let Some(abort) = self.let_claim(earlier, &run.plan).await?
+            {
+                let reply = refused(abort.message.clone());
+                return self.refuse(&run, abort, reply).await;
             }
         }
         let wish = waiting(&run);
@@ -281,19 +284,23 @@ impl Launcher<'_> {
 
     /// Returns when an earlier run of the same schedule is in the book of slots or over, at the latest after
     /// [`PATIENCE`]: the book takes a run that it does not know for one that is over, and both may have been asked for
-    /// within milliseconds.
-    async fn let_claim(&self, earlier: &RunId, plan: &Plan) -> Result<(), LaunchError> {
+    /// within milliseconds. One that is still to end on another platform is in another book, where nobody waits for it: then
+    /// this run has to end.
+    async fn let_claim(&self, earlier: &RunId, plan: &Plan) -> Result<Option<Abort>, LaunchError> {
         let AccountPorts { clock, ledger, .. } = self.ports;
         let deadline = clock.monotonic() + PATIENCE;
         loop {
-            let is_over = match persist(&**clock, PATIENCE, || ledger.run(earlier)).await {
-                Ok(earlier) => earlier.state.phase == Phase::Concluded,
-                Err(LedgerError::NoSuchRun(_)) => false,
+            match persist(&**clock, PATIENCE, || ledger.run(earlier)).await {
+                Ok(earlier) if earlier.state.phase == Phase::Concluded => return Ok(None),
+                Ok(earlier) if earlier.plan.platform.fargate().is_some() != plan.platform.fargate().is_some() => {
+                    return Ok(Some(goes_on_elsewhere(&earlier)));
+                }
+                Ok(_) | Err(LedgerError::NoSuchRun(_)) => {}
                 Err(error) => return Err(error.into()),
-            };
+            }
             let book = persist(&**clock, PATIENCE, || self.ports.slots_of(plan).slots()).await?;
-            if is_over || book.standing(earlier) != Standing::Absent || clock.monotonic() >= deadline {
-                return Ok(());
+            if book.standing(earlier) != Standing::Absent || clock.monotonic() >= deadline {
+                return Ok(None);
             }
             clock.sleep(Duration::from_millis(250)).await;
         }
@@ -408,6 +415,16 @@ pub(super) fn no_room(run: &RunRecord, deployment: &Deployment) -> Abort {
         let earlier = earlier.unwrap_or_default();
         format!("{earlier}there was no room for {} {within}: others had it", plural(workers.into(), "worker"))
     };
+    Abort { cause: AbortCause::Deadline, message, at_once: false }
+}
+
+fn goes_on_elsewhere(earlier: &RunRecord) -> Abort {
+    let place = if earlier.plan.platform.fargate().is_some() { "Fargate" } else { "Lambda" };
+    let message = format!(
+        "run {} of the same schedule goes on on {place}, and runs wait only for those of their own platform; run the \
+         schedule when it is over",
+        earlier.id
+    );
     Abort { cause: AbortCause::Deadline, message, at_once: false }
 }
 

@@ -232,6 +232,28 @@ fn a_firing_waits_for_one_that_has_only_just_been_decided() {
 }
 
 #[test]
+fn no_firing_starts_beside_one_that_goes_on_on_another_platform() {
+    play(10, async |account| {
+        store(account, &Test::of(1, 2).lasting(seconds(100)), |test| test.overlap = Overlap::Queue).await;
+        assert_eq!(fired(account, 0).await, LaunchReply::Launched);
+        let on_fargate = Test { on_fargate: Some(false), ..Test::of(1, 2) }.lasting(seconds(100));
+        let plan = *planned(account, &on_fargate, 10).await;
+        change(account, |test| test.plan = plan.clone()).await;
+        account.at(seconds(60)).await;
+        fires(account, 1);
+        let verdict = judged(account, 1).await;
+        assert_eq!((verdict.outcome, codes(&verdict)), (Outcome::Invalid, vec![ReasonCode::NotStarted]));
+        let expected = format!("run {} of the same schedule goes on on Lambda", run_at(0));
+        assert!(told(&verdict).starts_with(&expected), "{}", told(&verdict));
+        assert_eq!(judged(account, 0).await.outcome, Outcome::Passed);
+        fires(account, 2);
+        let verdict = judged(account, 2).await;
+        assert_eq!(verdict.outcome, Outcome::Passed, "{}", told(&verdict));
+        account.all_over().await;
+    });
+}
+
+#[test]
 fn it_waits_only_so_long() {
     play(10, async |account| {
         let test = Test { queue: seconds(60), ..Test::of(1, 2).lasting(seconds(300)) };
