@@ -8,16 +8,13 @@ use aws_sdk_cloudwatch::{
 };
 use lambdaload_core::ports::{CallError, Cause};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::json;
 
 use super::{
     account::{Account, LOOKED_AT},
     error::call_error,
-    signed::{Question, ask},
+    signed::{QUOTED, Question, ask, refused},
 };
-
-/// Letters of an answer that is none of the service's own.
-const QUOTED: usize = 200;
 
 /// Processors of tasks that may run at one time in an account and region.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,18 +64,12 @@ impl Account {
     pub async fn task_quota(&self, spot: bool) -> Result<TaskQuota, CallError> {
         let failed = |cause: Cause| CallError { operation: "reading the quota of Fargate vCPUs", cause };
         let code = if spot { "L-36FBB829" } else { "L-3032A538" };
-        let question = Question {
-            service: "Service Quotas",
-            name: "servicequotas",
-            headers: vec![
-                ("content-type", "application/x-amz-json-1.1"),
-                ("x-amz-target", "ServiceQuotasV20190624.GetServiceQuota"),
-            ],
-            body: format!(r#"{{"ServiceCode":"fargate","QuotaCode":"{code}"}}"#),
-        };
+        let (service, target) = ("Service Quotas", "ServiceQuotasV20190624.GetServiceQuota");
+        let body = json!({ "ServiceCode": "fargate", "QuotaCode": code });
+        let question = Question::json(service, "servicequotas", target, &body);
         let (status, answer) = ask(&self.config, question).await.map_err(failed)?;
         if status != 200 {
-            return Err(failed(refused(status, &answer).into()));
+            return Err(failed(refused(service, "servicequotas:GetServiceQuota", status, &answer).into()));
         }
         let QuotaAnswer { quota } = serde_json::from_str(&answer).map_err(|error| {
             let found: String = answer.trim().chars().take(QUOTED).collect();
@@ -119,20 +110,6 @@ impl Account {
     }
 }
 
-/// Service Quotas' refusal, and what to do about one for want of a permission.
-fn refused(status: u16, answer: &str) -> String {
-    let refusal: Value = serde_json::from_str(answer).unwrap_or_default();
-    let text = |name: &str| refusal[name].as_str().unwrap_or_default();
-    let kind = text("__type").rsplit('#').next().unwrap_or_default();
-    // By one of these names, or by both.
-    let message = if text("message").is_empty() { text("Message") } else { text("message") };
-    let said = [kind, message].into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join(": ");
-    // Whatever answers here may be no AWS.
-    let said = if said.is_empty() { answer.trim().chars().take(QUOTED).collect() } else { said };
-    let remedy = if kind.contains("AccessDenied") { "; it takes servicequotas:GetServiceQuota" } else { "" };
-    format!("Service Quotas answers with {status}: {said}{remedy}")
-}
-
 /// The subnets that EC2 lists, each once.
 fn subnets(answer: &str) -> Vec<String> {
     let mut found: Vec<String> = text_of(answer, "subnetId").map(str::to_owned).collect();
@@ -156,19 +133,6 @@ fn text_of<'a>(xml: &'a str, element: &str) -> impl Iterator<Item = &'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refusals_are_told() {
-        assert_eq!(
-            refused(400, r#"{"__type":"com.amazonaws.x#AccessDeniedException","Message":"no"}"#),
-            "Service Quotas answers with 400: AccessDeniedException: no; it takes servicequotas:GetServiceQuota"
-        );
-        assert_eq!(
-            refused(400, r#"{"__type":"NoSuchResourceException","message":"none","Message":"none"}"#),
-            "Service Quotas answers with 400: NoSuchResourceException: none"
-        );
-        assert_eq!(refused(502, "<html>bad gateway"), "Service Quotas answers with 502: <html>bad gateway");
-    }
 
     #[test]
     fn subnets_are_read_from_ec2_s_answer() {

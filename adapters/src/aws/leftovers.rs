@@ -3,7 +3,10 @@
 
 use aws_sdk_ecs::{Client, types::TaskDefinitionStatus};
 use aws_smithy_runtime_api::client::result::SdkError;
-use lambdaload_core::ports::{CallError, Cause};
+use lambdaload_core::{
+    deployment::Function,
+    ports::{CallError, Cause},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,7 +16,7 @@ use super::{
     ecs::all_tasks,
     error::{Subject, call_error},
     remains::Remain,
-    signed::{Question, ask},
+    signed::{Question, ask, refused},
     stack::FargateParts,
 };
 
@@ -111,38 +114,31 @@ impl Leftovers {
         Ok(())
     }
 
+    /// Those of the stack's own names that there are. Each is asked for by its whole name, which is the beginning of others'
+    /// names too but comes before them: an account has more groups than one answer holds.
     async fn log_groups(&self) -> Result<Vec<String>, CallError> {
         let operation = "looking for the log groups";
-        let mut found = Vec::new();
+        let of_functions = Function::ALL.map(|function| format!("/aws/lambda/{}", function.name(&self.stack)));
         let of_tasks = self.fargate.as_ref().map(|of_tasks| format!("/aws/ecs/{}", of_tasks.family));
-        for prefix in std::iter::once(format!("/aws/lambda/{}-", self.stack)).chain(of_tasks) {
-            let answer =
-                self.ask_logs(operation, "DescribeLogGroups", &json!({ "logGroupNamePrefix": prefix })).await?;
+        let mut found = Vec::new();
+        for name in of_functions.into_iter().chain(of_tasks) {
+            let answer = self.ask_logs(operation, "DescribeLogGroups", &json!({ "logGroupNamePrefix": name })).await?;
             let groups: LogGroups = serde_json::from_str(&answer)
                 .map_err(|error| CallError { operation, cause: format!("CloudWatch Logs: {error}").into() })?;
-            found.extend(groups.log_groups.into_iter().map(|group| group.log_group_name));
+            found
+                .extend(groups.log_groups.into_iter().map(|group| group.log_group_name).filter(|group| *group == name));
         }
-        // A stack whose name begins with this one's has groups of its own.
-        let own =
-            ["launcher", "worker", "aggregator", "reaper"].map(|name| format!("/aws/lambda/{}-{name}", self.stack));
-        let of_tasks = format!("/aws/ecs/{}-worker", self.stack);
-        found.retain(|group| own.contains(group) || *group == of_tasks);
         Ok(found)
     }
 
     async fn ask_logs(&self, operation: &'static str, action: &str, body: &Value) -> Result<String, CallError> {
         let failed = |cause: Cause| CallError { operation, cause };
-        let target = format!("Logs_20140328.{action}");
-        let headers = vec![("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
-        let question = Question { service: "CloudWatch Logs", name: "logs", headers, body: body.to_string() };
-        match ask(&self.config, question).await.map_err(failed)? {
+        let (service, target) = ("CloudWatch Logs", format!("Logs_20140328.{action}"));
+        match ask(&self.config, Question::json(service, "logs", &target, body)).await.map_err(failed)? {
             (200, answer) => Ok(answer),
             // Somebody else was faster.
             (400, answer) if answer.contains("ResourceNotFoundException") => Ok(String::new()),
-            (status, answer) => {
-                let said: String = answer.chars().take(300).collect();
-                Err(failed(format!("CloudWatch Logs answers with {status}: {said}; it takes logs:{action}").into()))
-            }
+            (status, answer) => Err(failed(refused(service, &format!("logs:{action}"), status, &answer).into())),
         }
     }
 }

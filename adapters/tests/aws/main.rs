@@ -14,6 +14,8 @@ mod faults;
 mod fleet;
 mod functions;
 mod ledger;
+#[cfg(feature = "image")]
+mod leftovers;
 #[cfg(feature = "aws-operator")]
 mod quota;
 mod renewal;
