@@ -11,7 +11,7 @@ use crate::{
     ids::{Attempt, RunId, WorkerIndex},
     k6::{dependencies::Dependencies, exit::ProcessExit, version::K6Version},
     plan::Samples,
-    records::{RunRecord, WorkerRecord},
+    records::{FailureKind, RunRecord, WorkerRecord},
     run::{fire::FireRequest, notify::Message},
     schedule::{ScheduleName, StoredTest},
     secrets::Secrets,
@@ -219,6 +219,8 @@ pub struct WorkerTask {
 pub struct FleetLoss {
     /// Which worker.
     pub index: WorkerIndex,
+    /// Whether it never began, or what its end was.
+    pub kind: FailureKind,
     /// What the fleet knows, for people: `its process was killed by signal 9`.
     pub message: String,
 }

@@ -17,7 +17,7 @@ use lambdaload_core::{
     ids::RunId,
     plan::Platform,
     ports::{Fleet, FleetLoss, Fleets, ObjectStore, Timestamp, WorkerTask},
-    records::RunRecord,
+    records::{FailureKind, RunRecord},
     run::{AccountPorts, Deployment},
 };
 
@@ -52,8 +52,12 @@ struct NoFleet;
 #[async_trait]
 impl Fleet for NoFleet {
     async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss> {
-        let message = "the stack is without Fargate: deploy it with Fargate=true";
-        tasks.iter().map(|task| FleetLoss { index: task.index, message: message.to_owned() }).collect()
+        let loss = |task: &WorkerTask| FleetLoss {
+            index: task.index,
+            kind: FailureKind::NotLaunched,
+            message: "the stack is without Fargate: deploy it with Fargate=true".to_owned(),
+        };
+        tasks.iter().map(loss).collect()
     }
 
     async fn gone(&self) -> Vec<FleetLoss> {

@@ -27,7 +27,7 @@ use lambdaload_core::{
     ids::Attempt,
     plan::FargateStack,
     ports::{CallError, Fleet, FleetLoss, ObjectStore, WorkerTask},
-    records::RunRecord,
+    records::{FailureKind, RunRecord},
     run::{
         batch::{Batch, LARGEST, Order, Roster, batches},
         tasks::{StopReason, TaskEnd, refusal},
@@ -167,7 +167,8 @@ impl EcsFleet {
             Err(error) => (0, format!("its task was not told which worker it is: {error}")),
         };
         let lost = batch.workers().skip(started);
-        lost.map(|task| FleetLoss { index: task.index, message: message.clone() }).collect()
+        let kind = FailureKind::NotLaunched;
+        lost.map(|task| FleetLoss { index: task.index, kind, message: message.clone() }).collect()
     }
 
     /// Writes who is who; without that nobody begins.
@@ -391,7 +392,7 @@ impl Fleet for EcsFleet {
         }
         let known = self.lock();
         let gone = known.ends.iter().filter_map(|(name, end)| Some((known.tasks.get(name)?, end.as_ref()?)));
-        gone.map(|(task, end)| FleetLoss { index: task.index, message: end.words.clone() }).collect()
+        gone.map(|(task, end)| FleetLoss { index: task.index, kind: end.kind, message: end.words.clone() }).collect()
     }
 
     async fn kill_all(&self) {

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
-use lambdaload_core::ports::{Fleet, FleetLoss, WorkerTask};
+use lambdaload_core::{
+    ports::{Fleet, FleetLoss, WorkerTask},
+    records::FailureKind,
+};
 use tokio::time::Instant;
 
 use super::{config::Config, invoke::Function};
@@ -32,8 +35,11 @@ impl LambdaFleet {
     }
 
     async fn start(&self, task: WorkerTask, deadline: Instant) -> Option<FleetLoss> {
-        let loss =
-            |words: String| FleetLoss { index: task.index, message: format!("it could not be invoked: {words}") };
+        let loss = |words: String| FleetLoss {
+            index: task.index,
+            kind: FailureKind::NotLaunched,
+            message: format!("it could not be invoked: {words}"),
+        };
         let payload = match serde_json::to_string(&task) {
             Ok(payload) => payload,
             Err(error) => return Some(loss(error.to_string())),

@@ -14,6 +14,7 @@ use lambdaload_core::{
     ids::WorkerIndex,
     k6::exit::ProcessExit,
     ports::{Fleet, FleetLoss, WorkerTask},
+    records::FailureKind,
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -61,7 +62,7 @@ impl Member {
     fn loss(&self) -> Option<FleetLoss> {
         let exit = self.process.exit()?;
         let message = self.end.get_or_init(|| message(exit, &self.log)).clone();
-        Some(FleetLoss { index: self.index, message })
+        Some(FleetLoss { index: self.index, kind: FailureKind::Lost, message })
     }
 }
 
@@ -118,7 +119,9 @@ impl Fleet for ProcessFleet {
         for task in tasks {
             match self.start(task).await {
                 Ok(member) => self.members().push(member),
-                Err(message) => losses.push(FleetLoss { index: task.index, message }),
+                Err(message) => {
+                    losses.push(FleetLoss { index: task.index, kind: FailureKind::NotLaunched, message });
+                }
             }
         }
         losses

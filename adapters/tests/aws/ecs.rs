@@ -8,7 +8,7 @@ use lambdaload_core::{
     ids::{Attempt, WorkerIndex},
     plan::{Architecture, FargateStack, Network, Platform},
     ports::{Fleet as _, ObjectStore, WorkerTask},
-    records::RunRecord,
+    records::{FailureKind, RunRecord},
     run::batch::{Batch, Roster, batches},
     testing::{contract, store::MemoryStore},
 };
@@ -185,7 +185,10 @@ async fn tasks_that_are_not_placed_are_asked_for_again_and_then_named_with_the_r
     let run = run(10, false);
     let fleet = fleet(&stub.endpoint, &store, &run).await;
     let losses = fleet.launch(&tasks(0..10)).await;
-    assert_eq!(losses.iter().map(|loss| loss.index.0).collect::<Vec<_>>(), [9]);
+    assert_eq!(
+        losses.iter().map(|loss| (loss.index.0, loss.kind)).collect::<Vec<_>>(),
+        [(9, FailureKind::NotLaunched)]
+    );
     assert!(
         losses[0].message.starts_with("its task was not started: the account's quota of Fargate vCPUs is used up"),
         "{losses:?}"
@@ -223,9 +226,9 @@ async fn what_will_not_pass_is_said_at_once() {
 #[tokio::test]
 async fn stopped_tasks_are_explained_and_all_can_be_stopped() {
     let store = Arc::new(MemoryStore::default());
-    let run = run(3, false);
+    let run = run(4, false);
     let batch = batches(&run.plan, &tasks([0])).remove(0);
-    let names: Vec<String> = (0..3).map(|place| arn("x", place)).collect();
+    let names: Vec<String> = (0..4).map(|place| arn("x", place)).collect();
     batch.enrol(&*store, &Roster { names: names.clone() }).await.unwrap();
     let asked = Asked::default();
     let (noted, described) = (asked.clone(), names.clone());
@@ -244,6 +247,8 @@ async fn stopped_tasks_are_explained_and_all_can_be_stopped() {
                     "reason": "OutOfMemoryError: Container killed due to memory usage"}]},
                 {"taskArn": names[2], "lastStatus": "STOPPED", "stopCode": "EssentialContainerExited",
                     "stoppedReason": "Essential container in task exited", "containers": [{"exitCode": 0}]},
+                {"taskArn": names[3], "lastStatus": "STOPPED", "stopCode": "TaskFailedToStart",
+                    "stoppedReason": "CannotPullContainerError: not found", "containers": [{}]},
             ]}))
         }
     })
@@ -251,8 +256,10 @@ async fn stopped_tasks_are_explained_and_all_can_be_stopped() {
     let fleet = fleet(&stub.endpoint, &store, &run).await;
     for _ in 0..3 {
         let gone = fleet.gone().await;
-        assert_eq!(gone.iter().map(|loss| loss.index.0).collect::<Vec<_>>(), [1], "{gone:?}");
+        let kinds: Vec<_> = gone.iter().map(|loss| (loss.index.0, loss.kind)).collect();
+        assert_eq!(kinds, [(1, FailureKind::Lost), (3, FailureKind::NotLaunched)], "{gone:?}");
         assert!(gone[0].message.contains("give workers more (--memory)"), "{gone:?}");
+        assert!(gone[1].message.contains("lambdaload image push"), "{gone:?}");
     }
     // It is asked every second, and asks only now and then.
     assert_eq!(asked.lock().unwrap().len(), 1);

@@ -3,6 +3,7 @@ use lambdaload_adapters::aws::LambdaFleet;
 use lambdaload_core::{
     ids::{Attempt, WorkerIndex},
     ports::{Fleet as _, WorkerTask},
+    records::FailureKind,
 };
 
 use crate::common::{Stub, config, json_error, run_id};
@@ -62,6 +63,7 @@ async fn workers_that_stay_throttled_are_named_and_the_others_run() {
     let mut losses = fleet.launch(&tasks(30)).await;
     losses.sort_by_key(|loss| loss.index);
     assert_eq!(losses.iter().map(|loss| loss.index.0).collect::<Vec<_>>(), [3, 13, 23]);
+    assert!(losses.iter().all(|loss| loss.kind == FailureKind::NotLaunched), "{losses:?}");
     let expected = "it could not be invoked: Lambda at http://127.0.0.1:";
     let words = &losses[0].message;
     assert!(words.starts_with(expected) && words.contains("takes no more calls at the moment"), "{words}");

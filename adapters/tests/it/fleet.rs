@@ -10,6 +10,7 @@ use lambdaload_adapters::local::{ProcessFleet, WorkerProgram};
 use lambdaload_core::{
     ids::{Attempt, RunId, WorkerIndex},
     ports::{Fleet, FleetLoss, WorkerTask},
+    records::FailureKind,
 };
 
 const RUN: &str = "01JD8QZV3M4T5W6X7Y8Z9A0B4K";
@@ -49,8 +50,9 @@ async fn workers_that_ended_are_told_with_their_last_words() {
         "case $1 in 0) exit 0;; 1) echo one; echo 'error: two' >&2; echo; exit 3;; 2) kill -9 $$;; *) sleep 600;; esac";
     let fleet = shell_fleet(script, folder.path());
     assert_eq!(fleet.launch(&[task(0, 1), task(1, 1), task(2, 1), task(3, 1)]).await, []);
-    let messages: Vec<(u32, String)> =
-        gone(&fleet, 3).await.into_iter().map(|loss| (loss.index.0, loss.message)).collect();
+    let losses = gone(&fleet, 3).await;
+    assert!(losses.iter().all(|loss| loss.kind == FailureKind::Lost), "{losses:?}");
+    let messages: Vec<(u32, String)> = losses.into_iter().map(|loss| (loss.index.0, loss.message)).collect();
     let log_of_2 = log(folder.path(), 2);
     assert_eq!(
         messages,
@@ -96,7 +98,7 @@ async fn those_that_cannot_be_launched_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let program = WorkerProgram { program: "/nowhere/lambdaload".into(), arguments: Box::new(|_| Vec::new()) };
     let losses = ProcessFleet::new(program, folder.path()).unwrap().launch(&[task(0, 1), task(1, 1)]).await;
-    assert_eq!(losses.len(), 2);
+    assert_eq!(losses.iter().map(|loss| loss.kind).collect::<Vec<_>>(), [FailureKind::NotLaunched; 2]);
     assert!(losses[1].message.starts_with("its process could not be started (/nowhere/lambdaload): "), "{losses:?}");
 
     let file = folder.path().join("file");

@@ -80,62 +80,71 @@ fn torn_down(evidence: &Evidence<'_>, index: WorkerIndex) -> &'static str {
 }
 
 fn lost_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {
-    evidence.lost.iter().map(|(index, failure)| {
+    // What became of a worker may be in its record too, by whoever else was told.
+    let is_recorded =
+        |index, failure| evidence.workers.iter().any(|w| w.index == index && w.failure.as_ref() == Some(failure));
+    let lost = evidence.lost.iter().filter(move |(index, failure)| !is_recorded(**index, *failure));
+    lost.map(|(index, failure)| {
         if *index == evidence.run.plan.substitute() {
             let message = format!("teardown() was not finished: the k6 that was to run it {}", failure.message);
             let next_step = "clean up by hand what setup() made, and run the test again";
             return (*index, reason(ReasonCode::WorkerLost, message, Some(next_step)));
         }
         let record = evidence.workers.iter().find(|w| w.index == *index);
-        let when = match (evidence.run.start_at, record.and_then(|w| w.resumed_at)) {
-            (Some(_), Some(_)) => " while it ran",
-            _ => " before it started",
+        let how = match (failure.kind, evidence.run.start_at, record.and_then(|w| w.resumed_at)) {
+            (FailureKind::NotLaunched, ..) => "",
+            (_, Some(_), Some(_)) => " was lost while it ran",
+            _ => " was lost before it started",
         };
-        let message = format!("{index} was lost{when}: {}{}", failure.message, torn_down(evidence, *index));
-        let next_step = "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed by signal 9, or accept losses with --min-workers";
-        let worker = Some(index.number());
-        (*index, Reason { worker, ..reason(ReasonCode::WorkerLost, message, Some(next_step)) })
+        let message = format!("{index}{how}: {}{}", failure.message, torn_down(evidence, *index));
+        let (code, next_step) = advice(failure);
+        (*index, Reason { worker: Some(index.number()), ..reason(code, message, Some(next_step)) })
     })
 }
 
 fn failed_workers<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (WorkerIndex, Reason)> + 'a {
     let failures = evidence.workers.iter().filter_map(|w| Some((w.index, w.failure.as_ref().filter(|f| is_doubt(f))?)));
     failures.map(|(index, failure)| {
-        let (code, next_step) = match failure.kind {
-            FailureKind::NotLaunched => (
-                ReasonCode::WorkerNotLaunched,
-                "see what kept it from starting; `lambdaload doctor` looks at the usual causes",
-            ),
-            FailureKind::K6DidNotStart if is_script_exception(failure) => {
-                (ReasonCode::WorkerFailed, "mend the script; `k6 run` on one machine shows the same exception")
-            }
-            FailureKind::Setup | FailureKind::Teardown => {
-                (ReasonCode::WorkerFailed, "mend the script; its console output is in the worker's log")
-            }
-            FailureKind::K6Hung => {
-                (ReasonCode::WorkerFailed, "see whether the machine was overloaded; fewer workers or VUs may help")
-            }
-            FailureKind::Lost => (
-                ReasonCode::WorkerLost,
-                "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed, or accept losses with --min-workers",
-            ),
-            FailureKind::OutOfTime => {
-                (ReasonCode::WorkerFailed, "shorten the test, so that its workers need less time than they have")
-            }
-            FailureKind::Taken => (
-                ReasonCode::WorkerLost,
-                "run it again, on capacity that is not taken back (without --spot), or accept losses with --min-workers",
-            ),
-            FailureKind::Store => {
-                (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
-            }
-            _ => (ReasonCode::WorkerFailed, "look at the worker's log, and run the test again"),
-        };
+        let (code, next_step) = advice(failure);
         let log = failure.log.last().filter(|line| !failure.message.contains(line.as_str()));
         let said = log.map(|line| format!("; k6 said: {line}")).unwrap_or_default();
         let message = format!("{index}: {}{said}{}", failure.message, torn_down(evidence, index));
         (index, Reason { worker: Some(index.number()), ..reason(code, message, Some(next_step)) })
     })
+}
+
+/// What kind of doubt a worker's failure is, and what to do about it.
+fn advice(failure: &Failure) -> (ReasonCode, &'static str) {
+    match failure.kind {
+        FailureKind::NotLaunched => (
+            ReasonCode::WorkerNotLaunched,
+            "see what kept it from starting; `lambdaload doctor` looks at the usual causes",
+        ),
+        FailureKind::K6DidNotStart if is_script_exception(failure) => {
+            (ReasonCode::WorkerFailed, "mend the script; `k6 run` on one machine shows the same exception")
+        }
+        FailureKind::Setup | FailureKind::Teardown => {
+            (ReasonCode::WorkerFailed, "mend the script; its console output is in the worker's log")
+        }
+        FailureKind::K6Hung => {
+            (ReasonCode::WorkerFailed, "see whether the machine was overloaded; fewer workers or VUs may help")
+        }
+        FailureKind::Lost => (
+            ReasonCode::WorkerLost,
+            "its samples since its last chunk are missing; run the test again, with more memory for each worker if it was killed, or accept losses with --min-workers",
+        ),
+        FailureKind::OutOfTime => {
+            (ReasonCode::WorkerFailed, "shorten the test, so that its workers need less time than they have")
+        }
+        FailureKind::Taken => (
+            ReasonCode::WorkerLost,
+            "run it again, on capacity that is not taken back (without --spot), or accept losses with --min-workers",
+        ),
+        FailureKind::Store => {
+            (ReasonCode::WorkerFailed, "make room on the disk or make the store reachable, and run the test again")
+        }
+        _ => (ReasonCode::WorkerFailed, "look at the worker's log, and run the test again"),
+    }
 }
 
 /// Workers of a run that started of which nobody knows how they ended.

@@ -4,7 +4,7 @@ use crate::{
     ids::{Attempt, RunId, WorkerIndex},
     lifecycle::RunEvent,
     ports::{LedgerError, StoreError, WorkerTask, keys},
-    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
+    records::{Failure, RunRecord, WorkerPhase, WorkerRecord},
     run::{
         Ports, UpdateError,
         prepare::Prepared,
@@ -59,7 +59,7 @@ pub(super) async fn launch_workers(
     let task = |index| WorkerTask { run: run.clone(), index, attempt: Attempt(1) };
     let tasks: Vec<WorkerTask> = indices.into_iter().map(task).collect();
     for loss in ports.fleet.launch(&tasks).await {
-        let failure = Failure { kind: FailureKind::NotLaunched, message: loss.message, exit: None, log: Vec::new() };
+        let failure = Failure { kind: loss.kind, message: loss.message, exit: None, log: Vec::new() };
         // If it cannot be recorded, it was launched after all, and has spoken for itself.
         record_not_launched(ports, run, loss.index, failure).await?;
     }

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::{
     ids::WorkerIndex,
     ports::{Fleet, FleetLoss, WorkerTask},
+    records::FailureKind,
     run::work::{WorkPorts, Worked, work},
     testing::clock::{Task, VirtualTime},
 };
@@ -52,6 +53,8 @@ struct State {
     endings: Vec<Ending>,
     /// Lost without the fleet's knowing.
     silent: Vec<WorkerIndex>,
+    /// What the fleet takes ends for, if not for losses.
+    kinds: BTreeMap<WorkerIndex, FailureKind>,
     kills: u32,
 }
 
@@ -80,6 +83,12 @@ impl VirtualFleet {
         let lost = state.tasks.iter().filter(|(of, task)| *of == index && !task.is_over());
         let lost: Vec<WorkerIndex> = lost.map(|(of, task)| (task.cancel(), *of).1).collect();
         state.endings.extend(lost.into_iter().map(|index| (index, None)));
+    }
+
+    /// Kills a worker where it stands; the fleet takes its end for one of this kind.
+    pub fn lose_as(&self, index: WorkerIndex, kind: FailureKind) {
+        self.lock().kinds.insert(index, kind);
+        self.lose(index);
     }
 
     /// Tells a worker that it is about to be ended.
@@ -133,6 +142,10 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn not_launched(task: &WorkerTask, message: String) -> FleetLoss {
+    FleetLoss { index: task.index, kind: FailureKind::NotLaunched, message }
+}
+
 #[async_trait]
 impl Fleet for VirtualFleet {
     async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss> {
@@ -145,10 +158,10 @@ impl Fleet for VirtualFleet {
                     self.begin(task, later);
                 }
                 Launch::Late(later) => self.begin(task, later),
-                Launch::Refused(message) => losses.push(FleetLoss { index: task.index, message }),
+                Launch::Refused(message) => losses.push(not_launched(task, message)),
                 Launch::RefusedInError(message) => {
                     self.begin(task, Duration::ZERO);
-                    losses.push(FleetLoss { index: task.index, message });
+                    losses.push(not_launched(task, message));
                 }
                 Launch::Swallowed => {}
             }
@@ -163,7 +176,12 @@ impl Fleet for VirtualFleet {
         let state = self.lock();
         let has_left = |index: &WorkerIndex| state.tasks.iter().all(|(of, task)| of != index || task.is_over());
         let known = state.endings.iter().filter(|(index, _)| has_left(index) && !state.silent.contains(index));
-        known.map(|(index, _)| FleetLoss { index: *index, message: "its process has ended".to_owned() }).collect()
+        let loss = |index: &WorkerIndex| FleetLoss {
+            index: *index,
+            kind: state.kinds.get(index).copied().unwrap_or(FailureKind::Lost),
+            message: "its process has ended".to_owned(),
+        };
+        known.map(|(index, _)| loss(index)).collect()
     }
 
     async fn kill_all(&self) {

@@ -10,7 +10,7 @@ use futures::future::{self, Either};
 use lambdaload_core::{
     ids::{Attempt, RunId},
     ports::{Fleet, FleetLoss, WorkerTask},
-    records::RunRecord,
+    records::{FailureKind, RunRecord},
     run::{
         batch::{Batch, Order, Roster, batches, own_part},
         tasks::{StopReason, refusal},
@@ -40,6 +40,8 @@ pub(crate) enum TaskHabit {
     NotPlaced(&'static str),
     /// It stops before it has started.
     NeverStarts(&'static str),
+    /// It stops before it has started, and its events are lost: only who asks hears of it.
+    NeverStartsUntold(&'static str),
     /// Nothing is ever heard of it: its events are lost, too.
     Vanishes,
     /// AWS takes it back when it has run for so long.
@@ -119,7 +121,9 @@ impl Tasks {
             let stopped = live(&account, &batch, &called, habit.as_ref()).await;
             let Some(stopped) = stopped else { return };
             account.lock().ecs.stopped.insert(called.clone(), stopped.clone());
-            tell_the_reaper(&account, &batch, &called, &stopped);
+            if !matches!(habit, Some(TaskHabit::NeverStartsUntold(_))) {
+                tell_the_reaper(&account, &batch, &called, &stopped);
+            }
         });
         self.account.lock().ecs.tasks.push((run, name, task));
     }
@@ -134,7 +138,7 @@ async fn live(account: &Account, batch: &Batch, name: &str, habit: Option<&TaskH
         _ => START,
     };
     time.sleep(start).await;
-    if let Some(TaskHabit::NeverStarts(reason)) = habit {
+    if let Some(TaskHabit::NeverStarts(reason) | TaskHabit::NeverStartsUntold(reason)) = habit {
         return Some(Stopped { code: "TaskFailedToStart", reason: (*reason).to_owned(), exit: None });
     }
     let notice = Notice::default();
@@ -211,7 +215,8 @@ impl Fleet for Tasks {
             let said = failures.first().copied().unwrap_or_default();
             let message = format!("its task was not started: {}", refusal(said).unwrap_or(said));
             let lost = batch.workers().skip(roster.names.len());
-            losses.extend(lost.map(|task| FleetLoss { index: task.index, message: message.clone() }));
+            let kind = FailureKind::NotLaunched;
+            losses.extend(lost.map(|task| FleetLoss { index: task.index, kind, message: message.clone() }));
         }
         losses
     }
@@ -228,7 +233,7 @@ impl Fleet for Tasks {
                 let stopped = self.account.lock().ecs.stopped.get(&name).cloned();
                 let Some(Stopped { code, reason, exit }) = stopped else { continue };
                 let end = StopReason { code, reason: &reason, exit, container: "" }.explain();
-                gone.extend(end.map(|end| FleetLoss { index: worker.index, message: end.words }));
+                gone.extend(end.map(|end| FleetLoss { index: worker.index, kind: end.kind, message: end.words }));
             }
         }
         gone

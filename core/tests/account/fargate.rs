@@ -68,6 +68,7 @@ fn tasks_that_are_not_placed_or_never_start_are_named_with_the_reason() {
         ),
         (TaskHabit::NotPlaced("Capacity is unavailable at this time."), "no Fargate capacity there at the moment"),
         (TaskHabit::NeverStarts("CannotPullContainerError: not found"), "lambdaload image push"),
+        (TaskHabit::NeverStartsUntold("CannotPullContainerError: not found"), "lambdaload image push"),
     ] {
         play(20, async |account| {
             let test = on_fargate(1, 12);
@@ -76,6 +77,8 @@ fn tasks_that_are_not_placed_or_never_start_are_named_with_the_reason() {
             assert_eq!(failures(&verdict), [(12, FailureKind::NotLaunched)], "{}", told(&verdict));
             assert_eq!((verdict.outcome, codes(&verdict)[0]), (Outcome::Invalid, ReasonCode::WorkerNotLaunched));
             assert!(told(&verdict).contains(words), "{}", told(&verdict));
+            let next_step = verdict.reasons[0].next_step.as_deref().unwrap_or_default();
+            assert!(next_step.contains("see what kept it from starting"), "{next_step}");
             // Nobody waited until the last deadline.
             assert!(account.begun(Function::Aggregator, "").len() == 1);
         });
@@ -140,12 +143,8 @@ fn a_task_that_was_killed_is_a_lost_worker_with_ecs_s_reason() {
         let test = on_fargate(1, 3).lasting(seconds(300));
         account.task_habit(&test.id, 3, TaskHabit::OutOfMemory(seconds(100)));
         let verdict = account.verdict_of(&test).await;
-        assert_eq!(
-            (verdict.outcome, codes(&verdict)[0]),
-            (Outcome::Invalid, ReasonCode::WorkerLost),
-            "{}",
-            told(&verdict)
-        );
+        assert_eq!(failures(&verdict), [(3, FailureKind::Lost)], "{}", told(&verdict));
+        assert_eq!((verdict.outcome, codes(&verdict)[0]), (Outcome::Invalid, ReasonCode::WorkerLost));
         assert!(told(&verdict).contains("give workers more (--memory)"), "{}", told(&verdict));
     });
 }

@@ -14,7 +14,7 @@ use lambdaload_core::{
         AggregatorTask, CallError, Clock, Fleet, FleetLoss, Fleets, Functions, Ledger, LedgerError, ObjectStore,
         SlotBook, Timestamp, WorkerTask,
     },
-    records::RunRecord,
+    records::{FailureKind, RunRecord},
     run::{
         AccountPorts,
         conduct::conduct,
@@ -287,7 +287,8 @@ impl Fleet for Account {
     async fn launch(&self, tasks: &[WorkerTask]) -> Vec<FleetLoss> {
         let refused =
             tasks.iter().filter(|task| !self.call(Function::Worker, serde_json::to_value(task).expect("JSON")));
-        refused.map(|task| FleetLoss { index: task.index, message: "rate exceeded".into() }).collect()
+        let kind = FailureKind::NotLaunched;
+        refused.map(|task| FleetLoss { index: task.index, kind, message: "rate exceeded".into() }).collect()
     }
 
     async fn gone(&self) -> Vec<FleetLoss> {

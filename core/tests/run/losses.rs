@@ -2,6 +2,7 @@
 
 use lambdaload_core::{
     ports::Ledger,
+    records::FailureKind,
     testing::{
         faulty::{Fault, When},
         generator::{Event, Hook},
@@ -70,6 +71,27 @@ fn a_worker_of_which_the_fleet_knows_that_it_has_gone_is_lost_at_once() {
         let ended = scene.when(|event| *event == Event::IterationsEnded);
         assert!(ended.iter().all(|(at, _)| *at < seconds(8)), "{ended:?}");
     });
+}
+
+#[test]
+fn a_worker_that_has_begun_is_lost_whatever_the_fleet_takes_its_end_for() {
+    // Of one that was launched twice, the second may never begin.
+    for (kind, told) in [(FailureKind::NotLaunched, FailureKind::Lost), (FailureKind::Taken, FailureKind::Taken)] {
+        Test::of(4).play(async |scene| {
+            scene.start().await;
+            let aggregator = scene.aggregator();
+            scene.at(seconds(6)).await;
+            scene.fleet.lose_as(worker(2), kind);
+            let verdict = aggregator.outcome().await.expect("a verdict");
+            let failures: Vec<_> =
+                verdict.workers.iter().filter_map(|w| Some((w.index, w.failure.as_ref()?.kind))).collect();
+            assert_eq!(failures, [(worker(2), told)]);
+            assert_eq!((verdict.outcome, codes(&verdict)), (Outcome::Invalid, vec![ReasonCode::WorkerLost]));
+            assert_eq!(verdict.reasons[0].message, "worker 2 was lost while it ran: its process has ended");
+            let next_step = verdict.reasons[0].next_step.as_deref().unwrap_or_default();
+            assert_eq!(next_step.contains("without --spot"), told == FailureKind::Taken, "{next_step}");
+        });
+    }
 }
 
 #[test]

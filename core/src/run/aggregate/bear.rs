@@ -53,7 +53,7 @@ impl Conductor<'_> {
         if enough && !late.contains(&WorkerIndex::FIRST) {
             let seconds = self.run.plan.deadlines.begun_and_ready().as_secs();
             let message = format!("it was not ready {seconds} s after its launch; the run started without it");
-            late.into_iter().for_each(|index| self.lose(index, message.clone()));
+            late.into_iter().for_each(|index| self.lose(index, FailureKind::Lost, message.clone()));
         }
     }
 

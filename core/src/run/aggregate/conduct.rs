@@ -7,7 +7,7 @@ use crate::{
     lifecycle::{Abort, AbortCause, Illegal, Phase, RunEvent},
     live::LiveState,
     ports::{LedgerError, keys},
-    records::{RunRecord, WorkerPhase},
+    records::{FailureKind, RunRecord, WorkerPhase},
     run::{
         UpdateError,
         aggregate::{AggregateError, Conductor, Lasting, Outcome, Relay},
@@ -155,7 +155,7 @@ impl Conductor<'_> {
             .filter(|(_, silent)| *silent > lost)
             .collect();
         for (index, silent) in silent {
-            self.lose(index, format!("gave no sign of life for {} s", silent.as_secs()));
+            self.lose(index, FailureKind::Lost, format!("gave no sign of life for {} s", silent.as_secs()));
         }
     }
 
@@ -173,7 +173,7 @@ impl Conductor<'_> {
                 let waited_for = if phase < Phase::Finishing { WorkerPhase::Ended } else { WorkerPhase::Closed };
                 let late: Vec<WorkerIndex> = self.late_workers(waited_for).collect();
                 let message = format!("did not end within {} s after it was told to stop", limit.as_secs());
-                late.into_iter().for_each(|index| self.lose(index, message.clone()));
+                late.into_iter().for_each(|index| self.lose(index, FailureKind::Lost, message.clone()));
             }
         }
         let (limit, waited_for) = match phase {

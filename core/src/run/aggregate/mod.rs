@@ -30,7 +30,7 @@ use crate::{
     lifecycle::{Phase, RunEvent},
     live::LiveState,
     ports::{CallError, LedgerError, keys},
-    records::{Failure, RunRecord, WorkerPhase, WorkerRecord},
+    records::{Failure, FailureKind, RunRecord, WorkerPhase, WorkerRecord},
     run::{
         Ports, UpdateError, record_event,
         timely::{ANSWER, PATIENCE, persist, within},
@@ -121,7 +121,7 @@ pub(super) async fn conclude_abandoned(
     looked.map_err(|error| AggregateError::Ledger { silent: Duration::ZERO, error })?;
     let abandoned: Vec<WorkerIndex> = conductor.open_workers().collect();
     for index in abandoned {
-        conductor.lose(index, "was still open when the run was concluded".to_owned());
+        conductor.lose(index, FailureKind::Lost, "was still open when the run was concluded".to_owned());
     }
     conductor.aggregator_lost = true;
     conductor.conclude(lambdaload_version).await
@@ -248,12 +248,16 @@ impl<'a> Conductor<'a> {
         // Another aggregator may have decided so.
         let left_out: Vec<_> =
             self.open_workers().filter_map(|index| Some((index, self.run.left_out.get(&index)?.clone()))).collect();
-        left_out.into_iter().for_each(|(index, message)| self.lose(index, message));
+        left_out.into_iter().for_each(|(index, message)| self.lose(index, FailureKind::Lost, message));
         // A list may be older than a worker's last word, but not twice.
         let gone_before = std::mem::replace(&mut self.gone, gone.iter().map(|loss| loss.index).collect());
         for loss in gone.into_iter().filter(|loss| gone_before.contains(&loss.index)) {
             if self.open_workers().any(|index| index == loss.index) {
-                self.lose(loss.index, loss.message);
+                // One that has told of itself did begin, whatever became of another one from the same call.
+                let has_begun = self.workers.contains_key(&loss.index);
+                let never_began = loss.kind == FailureKind::NotLaunched;
+                let kind = if never_began && has_begun { FailureKind::Lost } else { loss.kind };
+                self.lose(loss.index, kind, loss.message);
             }
         }
         Ok(())
@@ -308,8 +312,8 @@ impl<'a> Conductor<'a> {
     }
 
     /// Notes that a worker will say nothing more.
-    fn lose(&mut self, index: WorkerIndex, message: String) {
-        let failure = Failure { kind: crate::records::FailureKind::Lost, message, exit: None, log: Vec::new() };
+    fn lose(&mut self, index: WorkerIndex, kind: FailureKind, message: String) {
+        let failure = Failure { kind, message, exit: None, log: Vec::new() };
         self.lost.entry(index).or_insert(failure);
     }
 

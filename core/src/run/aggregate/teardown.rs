@@ -43,7 +43,7 @@ impl Conductor<'_> {
             // No answer is no refusal: it may have started, and there is a deadline for it.
             let losses = within(&*self.ports.clock, ANSWER, self.ports.fleet.launch(&[task])).await;
             for loss in losses.unwrap_or_default() {
-                self.lose(loss.index, loss.message);
+                self.lose(loss.index, loss.kind, loss.message);
             }
         }
     }
