@@ -143,6 +143,27 @@ async fn tasks_are_started_ten_at_a_time_with_all_that_they_need() {
 }
 
 #[tokio::test]
+async fn tasks_are_in_the_network_that_was_named() {
+    let (asked, store) = (Asked::default(), Arc::new(MemoryStore::default()));
+    let stub = ecs(&asked, |body, _| all(body)).await;
+    let network = Network {
+        subnets: vec!["subnet-3".into()],
+        security_groups: vec!["sg-1".into(), "sg-2".into()],
+        public_ip: false,
+    };
+    let mut run = run(12, false);
+    run.plan.platform = Platform::Fargate(FargateStack { network, ..stack(false) });
+    let fleet = fleet(&stub.endpoint, &store, &run).await;
+    assert_eq!(fleet.launch(&tasks(0..12)).await, []);
+    let networks =
+        asked.lock().unwrap().iter().map(|(_, body)| body["networkConfiguration"].clone()).collect::<Vec<_>>();
+    let expected = json!({ "awsvpcConfiguration": {
+        "subnets": ["subnet-3"], "securityGroups": ["sg-1", "sg-2"], "assignPublicIp": "DISABLED",
+    } });
+    assert_eq!(networks, [expected.clone(), expected]);
+}
+
+#[tokio::test]
 async fn spot_is_a_capacity_provider() {
     let (asked, store) = (Asked::default(), Arc::new(MemoryStore::default()));
     let stub = ecs(&asked, |body, _| all(body)).await;

@@ -95,9 +95,11 @@ impl Sources {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
     use crate::{
-        args::TestArgs,
+        args::{Command, CommandLine, TestArgs},
         settings::{FileSettings, environment::Environment},
     };
 
@@ -148,6 +150,29 @@ mod tests {
         let args = PlatformArgs { cpu: Some(512), subnet_ids: vec!["b".into(), "c".into()], ..PlatformArgs::default() };
         let of_flags = settings(NOTHING, file, args).expect("resolves").tasks;
         assert_eq!((of_flags.cpu, of_flags.network.subnets), (512, vec!["b".to_owned(), "c".to_owned()]));
+    }
+
+    #[test]
+    fn the_network_of_tasks_is_that_of_the_flags_or_of_the_file() {
+        let network = |line: &str, file: &str| {
+            let line = CommandLine::try_parse_from(line.split(' ')).expect("reads");
+            let Command::Plan(args) = line.command else { panic!("{line:?}") };
+            settings(NOTHING, file, args.platform).expect("resolves").tasks.network
+        };
+        let named = |group: &str, public_ip| Network {
+            subnets: vec!["subnet-1".to_owned(), "subnet-2".to_owned()],
+            security_groups: vec![group.to_owned(), "sg-2".to_owned()],
+            public_ip,
+        };
+        let flags = "lambdaload plan a.js --subnet-ids subnet-1,subnet-2 --security-group-ids sg-1,sg-2";
+        assert_eq!(network(flags, ""), named("sg-1", true));
+        assert_eq!(network(&format!("{flags} --no-assign-public-ip"), ""), named("sg-1", false));
+        // The flag only takes away.
+        assert_eq!(network(&format!("{flags} --no-assign-public-ip"), "assign-public-ip = true"), named("sg-1", false));
+        let file =
+            "subnet-ids = ['subnet-1', 'subnet-2']\nsecurity-group-ids = ['sg-7', 'sg-2']\nassign-public-ip = false";
+        assert_eq!(network("lambdaload plan a.js", file), named("sg-7", false));
+        assert_eq!(network(flags, file), named("sg-1", false));
     }
 
     #[test]

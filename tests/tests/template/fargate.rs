@@ -42,6 +42,17 @@ fn tasks_are_what_the_code_says() {
 }
 
 #[test]
+fn the_cluster_starts_tasks_on_demand_and_on_spot_capacity() {
+    let Some(stack) = Stack::of(STACK, &[]) else { return };
+    let cluster = stack.properties("Cluster");
+    assert_eq!(cluster["ClusterName"], STACK);
+    // Without the second one ECS refuses every run with --spot.
+    let providers: BTreeSet<&str> =
+        cluster["CapacityProviders"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(providers, BTreeSet::from(["FARGATE", "FARGATE_SPOT"]));
+}
+
+#[test]
 fn a_task_gets_the_variables_of_a_worker() {
     let Some(stack) = Stack::of(STACK, &[]) else { return };
     let task = stack.properties("TaskDefinition");
@@ -88,9 +99,16 @@ fn the_repository_forgets_what_was_replaced_and_goes_with_the_stack() {
     assert_eq!(selections, [["untagged", "sinceImagePushed"], ["any", "imageCountMoreThan"]]);
     let priorities: Vec<u64> = rules.iter().filter_map(|rule| rule["rulePriority"].as_u64()).collect();
     assert_eq!((priorities.len(), priorities.is_sorted_by(|one, next| one < next)), (2, true), "{priorities:?}");
-    // Whole versions: of each architecture one, and their list. An update must be able to go back some.
+    // The last ten versions: of each an image for two architectures, and their list.
     let kept = rules[1]["selection"]["countNumber"].as_u64().unwrap();
-    assert!(kept.is_multiple_of(3) && kept >= 15, "{kept}");
+    assert!(kept.is_multiple_of(3) && kept >= 30, "{kept}");
+    // What a newer build has replaced, for two weeks.
+    let replaced = &rules[0]["selection"];
+    assert_eq!(
+        (&replaced["countUnit"], replaced["countNumber"].as_u64() >= Some(14)),
+        (&json!("days"), true),
+        "{policy:#}"
+    );
 }
 
 #[test]

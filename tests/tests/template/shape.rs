@@ -135,6 +135,11 @@ fn logs_are_json_and_have_an_end() {
         let group = groups.values().find(|group| group["LogGroupName"] == name).unwrap();
         assert_eq!(group["RetentionInDays"], "7");
     }
+    assert_eq!(stack.properties("TaskLogs")["LogGroupName"], format!("/aws/ecs/{STACK}-worker"));
+    assert_eq!(groups.len(), Function::ALL.len() + 1, "those of functions and that of tasks: {groups:?}");
+    for (name, group) in groups {
+        assert_eq!(group["RetentionInDays"], "7", "{name}");
+    }
 }
 
 #[test]
