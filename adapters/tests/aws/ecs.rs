@@ -1,6 +1,9 @@
 //! Tasks: what ECS is asked, what it answers, and what is made of that.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use axum::{body::Bytes, http::request::Parts, response::Response};
 use lambdaload_adapters::aws::{EcsFleet, EcsTasks};
@@ -140,6 +143,29 @@ async fn tasks_are_started_ten_at_a_time_with_all_that_they_need() {
     // The substitute is a call of its own.
     assert_eq!(fleet.launch(&tasks([25])).await, []);
     assert_eq!(asked.lock().unwrap()[3].1["count"], 1);
+}
+
+#[tokio::test]
+async fn beyond_a_hundred_tasks_no_more_are_started_than_aws_takes_each_second() {
+    let (asked, store) = (Asked::default(), Arc::new(MemoryStore::default()));
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let noted = arrivals.clone();
+    let stub = ecs(&asked, move |body, _| {
+        noted.lock().unwrap().push((Instant::now(), body["count"].as_u64().unwrap()));
+        all(body)
+    })
+    .await;
+    let fleet = fleet(&stub.endpoint, &store, &run(130, false)).await;
+    let began_at = Instant::now();
+    assert_eq!(fleet.launch(&tasks(0..130)).await, []);
+    let mut started = 0;
+    for (at, count) in &*arrivals.lock().unwrap() {
+        started += count;
+        let seconds = at.duration_since(began_at).as_secs_f64();
+        let most = 100.0 + 20.0 * seconds;
+        assert!(f64::from(u32::try_from(started).unwrap()) <= most, "{started} after {seconds} s: at most {most}");
+    }
+    assert_eq!(started, 130);
 }
 
 #[tokio::test]
