@@ -53,7 +53,25 @@ impl Account {
 
     /// Makes a stack of this name with our outputs, of this version.
     pub(crate) fn deploy(&self, name: &str, version: &str) -> Deployed {
-        let outputs = self.make_stack(name, &template(name, version));
+        self.deploy_template(name, &template(name, version))
+    }
+
+    /// The same with workers on Fargate, so many at one time.
+    pub(crate) fn deploy_with_fargate(&self, name: &str, version: &str, capacity: u32) -> Deployed {
+        let mut template = template(name, version);
+        let repository = format!("{}.dkr.ecr.{REGION}.amazonaws.com/{name}-worker", Ministack::ACCOUNT);
+        for (output, value) in [
+            ("FargateCapacity", capacity.to_string()),
+            ("Cluster", name.to_owned()),
+            ("WorkerImageRepository", repository),
+        ] {
+            template["Outputs"][output] = json!({ "Value": value });
+        }
+        self.deploy_template(name, &template)
+    }
+
+    fn deploy_template(&self, name: &str, template: &Value) -> Deployed {
+        let outputs = self.make_stack(name, template);
         let output = |key: &str| outputs[key].as_str().expect("an output").to_owned();
         Deployed { bucket: output("Bucket"), table: output("Table"), role: output("Role") }
     }

@@ -6,6 +6,7 @@ mod account;
 mod destroy;
 mod doctor;
 mod launches;
+mod quota;
 mod refusals;
 mod runs;
 mod signing_in;
