@@ -160,6 +160,16 @@ fn a_schedule_is_made_changed_fired_twice_for_one_time_and_deleted() {
     );
     assert_eq!(shown["next"].as_array().map(Vec::len), Some(3), "{shown:#}");
 
+    // What becomes of a run while another one goes on is kept, and can be changed without another version.
+    assert_eq!(shown["overlap"], "skip");
+    scene.create("yearly", &["--cron", "0 5 1 1 *", "--overlap", "queue"]);
+    assert_eq!(scene.show("yearly")["overlap"], "queue");
+    scene.schedule(&["update", "yearly", "--overlap", "allow"]);
+    let changed = scene.show("yearly");
+    assert_eq!((&changed["overlap"], &changed["version"]), (&json!("allow"), &json!(1)), "{changed:#}");
+    assert_eq!(changed["expression"], "cron(0 5 1 1 ? *)");
+    scene.schedule(&["delete", "yearly"]);
+
     // One scheduled time, delivered twice: one run, which says of what it is, and is told.
     for _ in 0..2 {
         assert_eq!(scene.deliver("nightly", "2026-11-23T01:00:00Z")["state"], "launched");
