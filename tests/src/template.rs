@@ -10,6 +10,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::servers::say;
+
 /// The account that stacks of these tests are in.
 pub const ACCOUNT: &str = "123456789012";
 /// Their Region.
@@ -19,22 +21,20 @@ pub const REGION: &str = "eu-central-1";
 ///
 /// # Panics
 /// In CI, where nothing may be skipped.
-#[expect(clippy::print_stderr, reason = "what a test leaves out is said aloud")]
 pub fn provided(variable: &str) -> Option<PathBuf> {
     let found = env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     if found.is_none() {
         assert!(env::var("CI").as_deref() != Ok("true"), "{variable} is not set; `cargo xtask test` sets it");
-        eprintln!("SKIPPED: {variable} is not set; `cargo xtask test` sets it");
+        say(&format!("SKIPPED: {variable} is not set; `cargo xtask test` sets it"));
     }
     found
 }
 
 /// The programs of the image of workers. What gives Rust for them is no package registry, so without it their tests are
 /// skipped aloud, in CI too.
-#[expect(clippy::print_stderr, reason = "what a test leaves out is said aloud")]
 pub fn worker_programs() -> Option<PathBuf> {
     if let Some(why) = env::var_os("LAMBDALOAD_NO_WORKER_PROGRAMS") {
-        eprintln!("SKIPPED: there is no image of workers: {}", why.display());
+        say(&format!("SKIPPED: there is no image of workers: {}", why.display()));
         return None;
     }
     provided("LAMBDALOAD_WORKER_PROGRAMS")
@@ -264,5 +264,30 @@ impl Stack {
         let pair = &condition["Fn::Equals"];
         assert!(pair.is_array(), "the condition {condition} is not known");
         self.resolve(&pair[0]) == self.resolve(&pair[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the process that is looked at from outside.
+    const INSIDE: &str = "LAMBDALOAD_TESTS_INSIDE";
+
+    #[test]
+    fn what_is_left_out_is_said_by_a_test_that_passes() {
+        if env::var_os(INSIDE).is_some() {
+            assert_eq!((provided("LAMBDALOAD_NO_SUCH_THING"), worker_programs()), (None, None));
+            return;
+        }
+        let mut inside = Command::new(env::current_exe().expect("this program"));
+        inside.args(["--exact", "template::tests::what_is_left_out_is_said_by_a_test_that_passes"]);
+        inside.env_remove("CI").env(INSIDE, "yes").env("LAMBDALOAD_NO_WORKER_PROGRAMS", "no Rust for musl");
+        let said = inside.output().expect("it starts");
+        let (stdout, stderr) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert!(stdout.contains("1 passed"), "{stdout}\n{stderr}");
+        for words in ["LAMBDALOAD_NO_SUCH_THING is not set", "there is no image of workers: no Rust for musl"] {
+            assert!(stderr.contains(&format!("SKIPPED: {words}")), "{words}: {stdout}\n{stderr}");
+        }
     }
 }

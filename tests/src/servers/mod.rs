@@ -71,7 +71,7 @@ fn provided(variable: &str) -> PathBuf {
 }
 
 /// Says what is left out, also of tests that pass: what is written by `eprintln!` is shown of those that fail only.
-fn say(skipped: &str) {
+pub(crate) fn say(skipped: &str) {
     writeln!(io::stderr(), "{skipped}").expect("stderr");
 }
 
