@@ -13,7 +13,10 @@ use lambdaload_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::{runs::facts, scene::reasons};
+use crate::{
+    runs::facts,
+    scene::{failures, reasons},
+};
 
 /// An account whose ECS runs containers, each with what its task definition says. They share the network of this machine: the way to it that the emulator gives to
 /// containers with networks of their own leads nowhere under podman.
@@ -139,7 +142,10 @@ fn containers_are_confined_and_one_that_never_starts_is_killed_or_is_stopped_is_
     }
     cluster.podman.run(&["kill", "--signal", "KILL", &containers[0]]);
     cluster.podman.run(&["stop", "--time", "100", &containers[1]]);
-    let verdict = verdict(&running.wait(), &cluster.account);
+    let said = running.wait();
+    let verdict = verdict(&said, &cluster.account);
+    // One worker is enough, by --min-workers.
+    assert_eq!((said.code, &verdict["outcome"]), (Some(0), &json!("passed")), "{verdict:#}");
     let told: String =
         verdict["reasons"].as_array().expect("reasons").iter().map(|reason| reason["message"].to_string()).collect();
     for words in ["it was told to end (SIGTERM)", "exit code 137", "its task did not start", "/not-in-the-image"] {
@@ -147,6 +153,8 @@ fn containers_are_confined_and_one_that_never_starts_is_killed_or_is_stopped_is_
     }
     let named: BTreeSet<u64> = reasons(&verdict).iter().filter_map(|(_, worker)| *worker).collect();
     assert_eq!(named.len(), 3, "{verdict:#}");
+    let kinds: BTreeSet<String> = failures(&verdict).into_values().collect();
+    assert_eq!(kinds, ["lost", "not_launched", "taken"].map(str::to_owned).into(), "{verdict:#}");
     // What was stopped has uploaded all that it had measured.
     let workers = verdict["workers"].as_array().expect("workers");
     let stopped = workers.iter().find(|worker| worker["failure"]["kind"] == "taken");

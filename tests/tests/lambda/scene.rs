@@ -110,3 +110,10 @@ pub(crate) fn reasons(verdict: &Value) -> Vec<(&str, Option<u64>)> {
     let reasons = verdict["reasons"].as_array().expect("reasons").iter();
     reasons.map(|reason| (reason["code"].as_str().unwrap_or_default(), reason["worker"].as_u64())).collect()
 }
+
+/// What became of workers that have failed, by their numbers.
+pub(crate) fn failures(verdict: &Value) -> BTreeMap<u64, String> {
+    let workers = verdict["workers"].as_array().expect("workers").iter();
+    let kind = |worker: &Value| Some(worker["failure"]["kind"].as_str()?.to_owned());
+    (1..).zip(workers).filter_map(|(number, worker)| Some((number, kind(worker)?))).collect()
+}

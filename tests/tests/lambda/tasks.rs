@@ -12,9 +12,12 @@ use lambdaload_tests::{
     fixture,
     target::Target,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::played::{Containers, DEADLINE, Fate};
+use crate::{
+    played::{Containers, DEADLINE, Fate},
+    scene::{failures, reasons},
+};
 
 fn run(account: &Account, folder: &Folder, arguments: &[&str]) -> Running {
     // Subnets of the emulated default VPC are found by the command itself.
@@ -23,6 +26,25 @@ fn run(account: &Account, folder: &Folder, arguments: &[&str]) -> Running {
 
 fn verdict(said: &lambdaload_tests::cli::Said, account: &Account) -> Value {
     serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}\n{}", account.said()))
+}
+
+/// Waits until so many workers run load.
+fn wait_until_running(account: &Account, run: &str, count: usize) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let phases = account.ask(&format!(
+            "table = [t for t in client('dynamodb').list_tables()['TableNames'] if 'Table' in t][0]\n\
+             items = client('dynamodb').query(TableName=table, KeyConditionExpression='pk = :p', ConsistentRead=True,\n\
+               ExpressionAttributeValues={{':p': {{'S': 'run#{run}'}}}})['Items']\n\
+             print(json.dumps([json.loads(i['record']['S']).get('phase') for i in items if i['sk']['S'].startswith('worker')]))"
+        ));
+        let running = |phases: &Vec<Value>| phases.iter().filter(|phase| **phase == "running").count() == count;
+        if phases.as_array().is_some_and(running) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{count} workers run: {phases}\n{}", account.said());
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[test]
@@ -60,25 +82,15 @@ fn a_task_that_never_starts_one_that_is_killed_and_one_that_is_told_to_end_are_n
     let running = run(account, &folder, &[&script, "--workers", "4", "--min-workers", "1", "-e", "DURATION=40s"]);
     let mut containers = Containers::new(account);
     containers.start_all(4, |worker| if worker == 3 { Fate::NeverStarts } else { Fate::Runs });
-    let run_id = containers.run.clone();
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let phases = account.ask(&format!(
-            "table = [t for t in client('dynamodb').list_tables()['TableNames'] if 'Table' in t][0]\n\
-             items = client('dynamodb').query(TableName=table, KeyConditionExpression='pk = :p', ConsistentRead=True,\n\
-               ExpressionAttributeValues={{':p': {{'S': 'run#{run_id}'}}}})['Items']\n\
-             print(json.dumps([json.loads(i['record']['S']).get('phase') for i in items if i['sk']['S'].startswith('worker')]))"
-        ));
-        if phases.as_array().is_some_and(|phases| phases.iter().filter(|phase| **phase == "running").count() == 3) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "three workers run: {phases}\n{}", account.said());
-        thread::sleep(Duration::from_millis(200));
-    }
+    wait_until_running(account, &containers.run, 3);
     signal(containers.pid(1), "KILL");
     signal(containers.pid(2), "TERM");
     let said = running.wait();
     let verdict = verdict(&said, account);
+    // One worker is enough, by --min-workers.
+    assert_eq!((said.code, &verdict["outcome"]), (Some(0), &json!("passed")), "{verdict:#}");
+    let kinds = [(2, "lost"), (3, "taken"), (4, "not_launched")].map(|(number, kind)| (number, kind.to_owned()));
+    assert_eq!(failures(&verdict), kinds.into(), "{verdict:#}");
     let told: String =
         verdict["reasons"].as_array().expect("reasons").iter().map(|r| r["message"].to_string()).collect();
     for words in ["lambdaload image push", "it was told to end (SIGTERM)", "was lost"] {
@@ -87,4 +99,24 @@ fn a_task_that_never_starts_one_that_is_killed_and_one_that_is_told_to_end_are_n
     let mut ends = containers.ends();
     ends.sort_unstable();
     assert_eq!(ends, [None, Some(0), Some(0)]);
+}
+
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn a_task_that_is_killed_makes_the_measurement_invalid_unless_that_was_accepted() {
+    let (folder, account) = (Folder::new(), Account::deploy(&Differences::default()));
+    let account = &account;
+    let script = fixture("steady.js").display().to_string();
+    let running = run(account, &folder, &[&script, "--workers", "2", "-e", "DURATION=60s"]);
+    let mut containers = Containers::new(account);
+    containers.start_all(2, |_| Fate::Runs);
+    wait_until_running(account, &containers.run, 2);
+    containers.kill(1);
+    let said = running.wait();
+    let verdict = verdict(&said, account);
+    assert_eq!((said.code, &verdict["outcome"]), (Some(96), &json!("invalid")), "{verdict:#}");
+    assert_eq!(failures(&verdict), [(2, "lost".to_owned())].into(), "{verdict:#}");
+    assert_eq!(reasons(&verdict)[0], ("worker_lost", Some(2)), "{verdict:#}");
+    let first = verdict["reasons"][0]["message"].as_str().unwrap_or_default();
+    assert!(first.contains("its task was killed (exit code 137)"), "{first}");
 }
