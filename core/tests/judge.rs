@@ -272,6 +272,26 @@ fn the_root_cause_comes_before_what_followed_it() {
 }
 
 #[test]
+fn what_two_were_told_of_one_worker_is_told_once() {
+    let end = |message: &str| Failure {
+        kind: FailureKind::NotLaunched,
+        message: message.into(),
+        exit: None,
+        log: Vec::new(),
+    };
+    let told = |recorded: &str| {
+        let case = Case::new().never_started().stopped(AbortCause::System).with(|case| {
+            case.workers[1].failure = Some(end(recorded));
+            case.lost.insert(WorkerIndex(1), end("no image"));
+        });
+        let reasons = case.judge().reasons.into_iter().filter(|reason| reason.code == ReasonCode::WorkerNotLaunched);
+        reasons.map(|reason| reason.message).collect::<Vec<_>>()
+    };
+    assert_eq!(told("no image"), ["worker 2: no image"]);
+    assert_eq!(told("no address"), ["worker 2: no address", "worker 2: no image"]);
+}
+
+#[test]
 fn a_failure_that_is_no_doubt_still_needs_its_samples() {
     let case = Case::new().failed(1, FailureKind::ScriptFailed, code(110));
     let verdict = case.with(|case| case.closings_missing = [WorkerIndex(1)].into()).judge();
