@@ -1,3 +1,9 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
 use axum::{body::Bytes, http::request::Parts, response::Response};
 use lambdaload_adapters::aws::LambdaFleet;
 use lambdaload_core::{
@@ -32,7 +38,7 @@ async fn a_thousand_workers_are_invoked_some_at_once() {
         async move {
             assert_eq!(head.uri.path(), "/2015-03-31/functions/worker/invocations");
             // As long as AWS takes, so that they meet.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             told.send(index(&body)).unwrap();
             accepted()
         }
@@ -45,6 +51,37 @@ async fn a_thousand_workers_are_invoked_some_at_once() {
     assert_eq!(invoked, (0..1000).collect::<Vec<_>>());
     assert!((10..=50).contains(&stub.most_at_once()), "{} at once", stub.most_at_once());
     assert_eq!(fleet.gone().await, []);
+}
+
+/// Its figures are in BENCHMARKS.md, under «Fan-out».
+#[tokio::test]
+#[expect(clippy::print_stdout, reason = "figures for people")]
+async fn a_thousand_workers_are_launched_once_each_though_lambda_throttles_a_tenth_of_them() {
+    let accepts = Arc::new(Mutex::new(Vec::new()));
+    let throttles = Arc::new(Mutex::new(BTreeSet::new()));
+    let accepted_there = accepts.clone();
+    let lambda = move |_, body: Bytes, _| {
+        let (accepts, throttles) = (accepted_there.clone(), throttles.clone());
+        async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let index = index(&body);
+            if index % 10 == 3 && throttles.lock().unwrap().insert(index) {
+                return throttled();
+            }
+            accepts.lock().unwrap().push(index);
+            accepted()
+        }
+    };
+    let stub = Stub::start(lambda).await;
+    let fleet = LambdaFleet::new(&config(&stub.endpoint).await, "worker");
+    let began_at = Instant::now();
+    assert_eq!(fleet.launch(&tasks(1_000)).await, []);
+    let took = began_at.elapsed();
+    let mut launched = accepts.lock().unwrap().clone();
+    launched.sort_unstable();
+    assert_eq!(launched, (0..1_000).collect::<Vec<_>>(), "each once");
+    assert_eq!(stub.requests(), 1_100);
+    println!("1,000 workers, 100 of them throttled once, 20 ms a call: {} requests in {took:.2?}", stub.requests());
 }
 
 #[tokio::test]
