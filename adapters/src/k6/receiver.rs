@@ -242,11 +242,21 @@ mod tests {
         snap::raw::Encoder::new().compress_vec(message).unwrap()
     }
 
+    /// What comes of this, if it does within what nothing here takes.
+    async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+        let outcome = tokio::time::timeout(Duration::from_secs(20), future).await;
+        outcome.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    }
+
+    async fn next(stream: &mut PushedStream, piece: &mut Vec<u8>) -> Option<Piece> {
+        within("the next piece", stream.next(piece)).await.unwrap()
+    }
+
     async fn push(receiver: &Receiver, token: &str, key: &str, body: Vec<u8>) -> u16 {
         let url = format!("http://127.0.0.1:{}/v2/metrics/{REFERENCE}", receiver.port);
         let request = crate::http::local().build().unwrap().post(url);
         let request = request.header("authorization", format!("Token {token}")).header("k6-idempotency-key", key);
-        request.body(body).send().await.unwrap().status().as_u16()
+        within("an answer", request.body(body).send()).await.unwrap().status().as_u16()
     }
 
     async fn process(script: &str) -> Arc<Process> {
@@ -266,10 +276,10 @@ mod tests {
         assert_eq!(push(&receiver, &token, "2", b"no snappy at all".to_vec()).await, 400);
         assert_eq!(push(&receiver, &token, "3", compressed(b"last")).await, 204);
         let process = process("exit 0").await;
-        process.exited().await;
+        within("its end", process.exited()).await;
         let mut stream = receiver.into_stream(process);
         let (mut piece, mut pieces) = (Vec::new(), Vec::new());
-        while let Some(kind) = stream.next(&mut piece).await.unwrap() {
+        while let Some(kind) = next(&mut stream, &mut piece).await {
             assert_eq!(kind, Piece::Aggregated);
             pieces.push(piece.clone());
         }
@@ -292,22 +302,21 @@ mod tests {
         let process = process("sleep 600").await;
         let mut stream = receiver.into_stream(Arc::clone(&process));
         // The channel is full, and the next push waits.
-        tokio::time::timeout(Duration::from_secs(20), async {
+        within("pushes", async {
             while stream.receiver.pushes.len() < WAITING {
                 tokio::task::yield_now().await;
             }
         })
-        .await
-        .expect("pushes come");
+        .await;
         assert!(!sending.is_finished());
         let mut piece = Vec::new();
         for number in 0..20u8 {
-            stream.next(&mut piece).await.unwrap().expect("goes on");
+            next(&mut stream, &mut piece).await.expect("goes on");
             assert_eq!(piece, [number]);
         }
-        sending.await.unwrap();
+        within("the last answer", sending).await.unwrap();
         process.kill();
-        assert_eq!(stream.next(&mut piece).await.unwrap(), None);
+        assert_eq!(next(&mut stream, &mut piece).await, None);
     }
 
     #[test]

@@ -5,9 +5,13 @@ use std::{
     net::{Ipv4Addr, TcpStream},
     path::Path,
     process::Command,
+    time::Duration,
 };
 
 use super::process::{Server, free_port};
+
+/// In which a function has answered that is not stuck.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A function as a runtime calls it: it is started by the first call, and serves the later ones.
 #[derive(Debug)]
@@ -33,10 +37,12 @@ impl RuntimeEmulator {
     /// Calls the function, waits until it has answered, and returns the answer.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is none within a minute.
     pub fn invoke(&self, event: &str) -> String {
         let call = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.0.port()))?;
+            stream.set_read_timeout(Some(DEADLINE))?;
+            stream.set_write_timeout(Some(DEADLINE))?;
             let length = event.len();
             write!(
                 stream,

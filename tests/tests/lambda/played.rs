@@ -13,6 +13,7 @@ use std::{
 
 use lambdaload_tests::{
     account::{Account, program},
+    cli::wait_for,
     k6_binary,
     servers::Environment,
 };
@@ -191,7 +192,12 @@ impl<'a> Containers<'a> {
 
     /// Exit codes of all that were started, once they have ended.
     pub(crate) fn ends(&mut self) -> Vec<Option<i32>> {
-        self.started.values_mut().flatten().map(|child| child.wait().expect("ends").code()).collect()
+        let all = self.started.iter_mut();
+        let started = all.filter_map(|(name, child)| Some((name, child.as_mut()?)));
+        let ends = started.map(|(name, child)| {
+            wait_for(&format!("{name} to end"), || child.try_wait().expect("can be asked")).code()
+        });
+        ends.collect()
     }
 }
 

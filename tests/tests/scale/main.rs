@@ -16,14 +16,18 @@ mod servers;
 mod setting;
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader},
     process::{Child, Command, ExitCode, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use lambdaload_core::testing::{ledger::MemoryLedger, store::MemoryStore};
-use lambdaload_tests::servers::{DynamoDbLocal, Versitygw};
+use lambdaload_tests::{
+    cli::wait_for,
+    servers::{DynamoDbLocal, Versitygw},
+};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Builder;
 
@@ -38,6 +42,9 @@ const PART: &str = "--part";
 
 /// Said by the aggregator once there is a run.
 const BEGUN: &str = "begun";
+
+/// What a part may take to notice that it is late.
+const GRACE: Duration = Duration::from_secs(30);
 
 const TEST: &str = "a_crowd_of_workers_loses_nothing";
 
@@ -99,17 +106,22 @@ fn play(setting: Setting) -> Report {
 /// All in one process: what the aggregator itself does, on a thread of its own.
 fn play_in_memory(setting: Setting) -> Report {
     let places = Places { store: Arc::new(MemoryStore::default()), ledger: Arc::new(MemoryLedger::default()) };
-    block_on(begin(&setting, &places));
+    within(&setting, begin(&setting, &places));
     let (workers, aggregator) = thread::scope(|scope| {
-        let aggregator = scope.spawn(|| block_on(play_aggregator(&places, "/proc/thread-self/stat")));
+        let aggregator = scope.spawn(|| within(&setting, play_aggregator(&places, "/proc/thread-self/stat")));
         let workers = play_workers(&setting, || async { places.clone() });
         (workers, aggregator.join().expect("comes to a verdict"))
     });
     Report { setting, workers, aggregator, servers: Vec::new() }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+/// What comes of this, on this thread, in the time that a run of this setting may take.
+pub(crate) fn within<T>(setting: &Setting, future: impl Future<Output = T>) -> T {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let deadline = setting.deadline();
+    // The timer of a timeout has to be made inside.
+    let outcome = runtime.block_on(async { tokio::time::timeout(deadline, future).await });
+    outcome.unwrap_or_else(|_| panic!("a part is not over after {deadline:?}"))
 }
 
 fn play_with_servers(setting: &Setting) -> Report {
@@ -120,7 +132,7 @@ fn play_with_servers(setting: &Setting) -> Report {
         [of("S3", s3.pid()), of("DynamoDB", dynamodb.pid())]
     };
     let mut aggregator = Part::start("aggregator", &setting);
-    aggregator.says(BEGUN);
+    assert_eq!(aggregator.next_line(), BEGUN, "the aggregator said something else");
     let before = server_cpu();
     let workers = Part::start("workers", &setting);
     let (workers, aggregator) = (workers.report(), aggregator.report());
@@ -132,36 +144,44 @@ fn play_with_servers(setting: &Setting) -> Report {
 struct Part {
     name: &'static str,
     child: Child,
-    output: BufReader<std::process::ChildStdout>,
+    lines: mpsc::Receiver<String>,
+    /// When it has to have said everything.
+    ends_at: Instant,
 }
 
 impl Part {
     fn start(name: &'static str, setting: &Setting) -> Self {
         let program = std::env::current_exe().expect("this program");
-        let setting = serde_json::to_string(setting).expect("JSON");
+        let json = serde_json::to_string(setting).expect("JSON");
         let mut child = Command::new(program)
-            .args([PART, name, &setting])
+            .args([PART, name, &json])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("starts itself");
         let output = BufReader::new(child.stdout.take().expect("is piped"));
-        Self { name, child, output }
+        // Its end is that of its output, and so of this thread.
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { name, child, lines, ends_at: Instant::now() + setting.deadline() + GRACE }
     }
 
-    fn says(&mut self, expected: &str) {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("UTF-8");
-        assert_eq!(line.trim_end(), expected, "the {} said something else", self.name);
+    fn next_line(&mut self) -> String {
+        match self.lines.recv_timeout(self.ends_at.saturating_duration_since(Instant::now())) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                panic!("the {} says nothing, and does not end by itself", self.name)
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => panic!("the {} ended without a word", self.name),
+        }
     }
 
     /// What it says last.
     fn report<T: DeserializeOwned>(mut self) -> T {
-        let mut json = String::new();
-        self.output.read_to_string(&mut json).expect("UTF-8");
-        let status = self.child.wait().expect("has ended");
+        let report = serde_json::from_str(&self.next_line()).expect("a report");
+        let status = wait_for("a part to end", || self.child.try_wait().expect("can be asked"));
         assert!(status.success(), "the {} ended with {status}", self.name);
-        serde_json::from_str(&json).expect("a report")
+        report
     }
 }
 
@@ -176,7 +196,7 @@ fn play_part(name: &str, setting: &Setting) {
     let json = match name {
         "workers" => serde_json::to_string(&play_workers(setting, || Places::of_servers(setting))),
         "aggregator" => {
-            let report = block_on(async {
+            let report = within(setting, async {
                 deploy(setting).await;
                 let places = Places::of_servers(setting).await;
                 begin(setting, &places).await;

@@ -26,13 +26,13 @@ use lambdaload_core::{
     verdict::Verdict,
 };
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Builder;
 
 use crate::{
     counted::{Counted, Counts, lock, micros},
     load::Load,
     servers::{BUCKET, TABLE, config, make_bucket, make_table},
     setting::{Setting, launched_after, run_id},
+    within,
 };
 
 /// Threads of the workers.
@@ -115,8 +115,7 @@ pub(crate) fn play_workers<F: Future<Output = Places>>(
 ) -> WorkersReport {
     let counts = Arc::new(Mutex::new(Counts::default()));
     let each = |first: u32| {
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let problems = runtime.block_on(async {
+        let problems = within(setting, async {
             let places = places().await.counted(&counts);
             let workers = (first..setting.workers).step_by(THREADS as usize).map(WorkerIndex);
             join_all(workers.map(|index| play_worker(setting, &places, index))).await

@@ -88,6 +88,11 @@ impl Setting {
         Ok(setting)
     }
 
+    /// In which it is over, or something hangs: longer than the deadlines of a run in which workers are lost.
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_mins(8) + Duration::from_secs(self.seconds)
+    }
+
     /// Samples that all workers together write.
     pub(crate) fn samples(&self) -> u64 {
         u64::from(self.workers) * u64::from(self.series) * u64::from(self.rate) * self.seconds
