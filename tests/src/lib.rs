@@ -68,6 +68,19 @@ pub fn k6_version() -> (u32, u32, u32) {
     })
 }
 
+/// How far from T0 each worker started, in milliseconds, as a verdict of at most a hundred workers says.
+///
+/// # Panics
+/// If one of them is no measurement that can be, or the 99th percentile is not the greatest.
+pub fn start_skews(verdict: &serde_json::Value) -> Vec<f64> {
+    let workers = verdict["workers"].as_array().unwrap_or_else(|| panic!("no workers: {verdict:#}"));
+    let skews: Vec<f64> = workers.iter().filter_map(|worker| worker["skew_ms"].as_f64()).collect();
+    assert!(skews.iter().all(|skew| skew.abs() < 1_000.0), "a second from T0: {skews:?}");
+    let greatest = skews.iter().map(|skew| skew.abs()).reduce(f64::max);
+    assert_eq!(verdict["start_skew_p99_ms"].as_f64(), greatest, "{skews:?}");
+    skews
+}
+
 /// A k6 that has the extension `k6/x/answer`, if one was provided: only `cargo xtask k6 --extended` makes it, with Go.
 pub fn extended_k6() -> Option<PathBuf> {
     std::env::var_os("LAMBDALOAD_K6_EXTENDED").map(PathBuf::from)

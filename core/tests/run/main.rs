@@ -20,6 +20,7 @@ mod scale;
 mod scene;
 mod script;
 mod secrets;
+mod skew;
 mod stops;
 mod store_faults;
 mod substitutes;

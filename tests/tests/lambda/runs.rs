@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lambdaload_tests::{account::Account, cli::Folder, fixture, target::Target};
+use lambdaload_tests::{account::Account, cli::Folder, fixture, start_skews, target::Target};
 use serde_json::Value;
 
 /// What is the same however the work was dealt out and whenever it was done: thresholds, checks, groups, and all metrics
@@ -26,7 +26,8 @@ pub(crate) fn facts(verdict: &Value) -> BTreeMap<String, Value> {
     facts
 }
 
-fn same_as_local(workers: &str) {
+/// The verdict in the account.
+fn same_as_local(workers: &str) -> Value {
     let (folder, target, account) = (Folder::new(), Target::start(), Account::shared());
     let script = fixture("deterministic.js").display().to_string();
     let (url, vus) = (format!("TARGET={}", target.url()), format!("VUS={workers}"));
@@ -46,6 +47,7 @@ fn same_as_local(workers: &str) {
     let iterations: Vec<u64> =
         requests.iter().filter(|(path, _)| path.starts_with("/iteration/")).map(|(_, count)| *count).collect();
     assert_eq!((iterations.len(), iterations.iter().all(|count| *count == 2)), (200, true), "{requests:?}");
+    lambda
 }
 
 #[test]
@@ -56,8 +58,12 @@ fn eight_workers_give_the_verdict_of_the_local_fleet() {
 
 #[test]
 #[ignore = "needs the servers of `cargo xtask servers`"]
+#[expect(clippy::print_stdout, reason = "a figure for whoever asks for it")]
 fn forty_workers_give_the_verdict_of_the_local_fleet() {
-    same_as_local("40");
+    let verdict = same_as_local("40");
+    let skews = start_skews(&verdict);
+    assert!(skews.len() == 40 && skews.iter().any(|skew| skew.to_bits() != skews[0].to_bits()), "measured? {skews:?}");
+    println!("start skew p99 of 40 workers: {} ms", verdict["start_skew_p99_ms"]);
 }
 
 /// What k6 pushes reaches its worker also where scripts are kept from loopback.
