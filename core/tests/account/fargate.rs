@@ -188,7 +188,7 @@ fn room_on_fargate_is_not_that_on_lambda_and_is_waited_for() {
 }
 
 #[test]
-fn a_stop_at_once_stops_all_tasks() {
+fn a_stop_at_once_is_obeyed_by_every_task() {
     play(4, async |account| {
         let test = on_fargate(1, 3).lasting(seconds(600));
         account.launch(&test).await;
@@ -198,7 +198,28 @@ fn a_stop_at_once_stops_all_tasks() {
         assert_eq!(verdict.exit_code, 105, "{}", told(&verdict));
         account.all_over().await;
         let ended = account.when(&test.id, |event| matches!(event, Event::Exited(_)));
-        assert!(ended.iter().all(|(at, _)| *at < seconds(205)), "{ended:?}");
+        assert!(ended.len() == 3 && ended.iter().all(|(at, _)| *at < seconds(205)), "{ended:?}");
+        assert!(!account.lock().ecs.kills.contains(&test.id), "all have ended by themselves");
+    });
+}
+
+#[test]
+fn a_stop_while_tasks_start_stops_those_that_are_on_their_way() {
+    play(4, async |account| {
+        let test = on_fargate(1, 3).lasting(seconds(600));
+        for number in 1..=3 {
+            account.task_habit(&test.id, number, TaskHabit::Slow(seconds(400)));
+        }
+        account.launch(&test).await;
+        account.at(seconds(20)).await;
+        assert!(account.stop(&test.id, true).await);
+        let verdict = account.verdict(&test.id).await;
+        assert_eq!(verdict.exit_code, 105, "{}", told(&verdict));
+        assert!(account.lock().ecs.kills.contains(&test.id), "what is on its way is stopped");
+        assert!(account.time().elapsed() < seconds(100), "{:?}", account.time().elapsed());
+        account.at(seconds(900)).await;
+        account.all_over().await;
+        assert_eq!(account.when(&test.id, |event| *event == Event::Started), []);
     });
 }
 
