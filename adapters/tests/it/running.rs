@@ -19,6 +19,8 @@ use lambdaload_core::{
     segment::Segment,
 };
 
+use lambdaload_tests::cli::{descendants, is_alive};
+
 use crate::common::{k6_path, reach, start};
 
 /// Iterations of a tenth of a second until it is stopped; the data of `setup()` and what `teardown()` does become samples.
@@ -101,6 +103,41 @@ async fn another_worker_is_given_the_data_and_ends_by_itself() {
     assert_eq!(control.exited().await, ProcessExit::Code(code::OK));
     assert!(samples_of("bought", &output) >= 10 && output.contains(r#""from":"afar""#), "{output}");
     assert_eq!(samples_of("torn_down", &output), 0);
+}
+
+/// The collector's settings are k6's environment, and no other sign of them is there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn k6_is_given_the_heap_that_fits_its_worker() {
+    // By this it is told from the k6 of other tests.
+    const RPS: u64 = 918_273;
+    let tar = archive(&k6(), SHOP).await;
+    for limit in [Some(123_456_789), None] {
+        let k6 = limit.map_or_else(k6, |bytes| k6().with_memory_limit(bytes));
+        let spec = GeneratorSpec {
+            archive: tar.clone(),
+            segment: Some(Segment::new(WorkerIndex(0), 1).unwrap()),
+            linger: false,
+            rps: Some(RPS),
+            env: Vec::new(),
+            samples: Samples::Exact,
+            secrets: Secrets::default(),
+        };
+        let Generator { control, samples } = k6.start(spec).await.unwrap();
+        reach(&*control, GeneratorPhase::Paused).await;
+        let told = format!("--rps {RPS}");
+        let running = descendants(std::process::id()).into_iter();
+        let mine: Vec<_> = running.filter(|(pid, line)| line.contains(&told) && is_alive(*pid)).collect();
+        let [(pid, _)] = &mine[..] else { panic!("not one k6 with {told}: {mine:?}") };
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        let variables = String::from_utf8(environment).unwrap();
+        let value = |name| variables.split('\0').find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='));
+        assert_eq!(value("GOGC"), Some("400"));
+        assert_eq!(value("GOMEMLIMIT"), limit.map(|bytes| bytes.to_string()).as_deref());
+        control.kill();
+        tokio::time::timeout(Duration::from_secs(20), control.exited()).await.expect("is killed");
+        drop(samples);
+    }
 }
 
 #[tokio::test]
