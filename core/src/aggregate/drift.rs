@@ -196,8 +196,9 @@ mod tests {
         RunRecord { start_at: Some(Timestamp(START * 1_000_000)), ..RunRecord::new(id, Timestamp(0), plan) }
     }
 
-    /// Two samples a second of each metric, the second as given, for so many seconds.
-    fn aggregate(seconds: i64, run: &RunRecord, of: impl Fn(i64) -> (f64, f64)) -> Aggregate {
+    /// Two samples a second of each trend, of which the slow one is as given, and a hundred requests of which so many have
+    /// failed; for so many seconds.
+    fn aggregate(seconds: i64, run: &RunRecord, of: impl Fn(i64) -> (f64, u32)) -> Aggregate {
         let mut aggregate = Aggregate::with_thresholds(&run.plan.thresholds);
         let mine = Metric { name: "mine".into(), ..Metric::built_in("ws_ping").expect("is known") };
         let metrics = [
@@ -207,10 +208,13 @@ mod tests {
         ];
         for second in 0..seconds {
             let (slow, failed) = of(second);
-            let series = metrics.iter().zip([slow, failed, 40.0]).zip(0..).map(|((metric, value), ordinal)| {
+            let series = metrics.iter().zip([slow, 0.0, 40.0]).zip(0..).map(|((metric, slow), ordinal)| {
                 let mut open = Open::new(metric.kind);
-                open.add(value, 0);
-                open.add(if metric.kind == MetricKind::Rate { 0.0 } else { 10.0 + (second % 7) as f64 }, 0);
+                if metric.kind == MetricKind::Rate {
+                    (0..100).for_each(|request| open.add(f64::from(u32::from(request < failed)), 0));
+                } else {
+                    [slow, 10.0 + (second % 7) as f64].into_iter().for_each(|value| open.add(value, 0));
+                }
                 let windows = vec![Window { start: START + second, stats: open.take() }];
                 ChunkSeries { id: SeriesId::all(metric.clone()), ordinal, windows, limits: Vec::new() }
             });
@@ -221,8 +225,16 @@ mod tests {
         aggregate
     }
 
-    fn drift(seconds: i64, run: &RunRecord, of: impl Fn(i64) -> (f64, f64)) -> Option<Drift> {
+    fn drift(seconds: i64, run: &RunRecord, of: impl Fn(i64) -> (f64, u32)) -> Option<Drift> {
         aggregate(seconds, run, of).drift(run, Duration::from_secs(seconds.unsigned_abs()))
+    }
+
+    /// How many of a second's hundred requests fail if that many percent do at first, and so many more at the end.
+    fn failed(second: i64, seconds: i64, first: f64, more: f64) -> u32 {
+        let so_far = |second: i64| first * second as f64 + more / 2.0 * (second * second) as f64 / seconds as f64;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few")]
+        let whole = |value: f64| value.floor() as u32;
+        whole(so_far(second + 1)) - whole(so_far(second))
     }
 
     fn constant(lasts: &str) -> String {
@@ -232,12 +244,7 @@ mod tests {
     #[test]
     fn a_leak_of_ten_milliseconds_an_hour_is_found_to_the_tenth() {
         let wobble = |second: i64| ((second * 7_919) % 97) as f64 / 10.0;
-        let of = |second: i64| {
-            // A failed request in fifty at first, two in fifty at the end.
-            let so_far = |second: i64| (0.02 * second as f64 + 0.01 / 14_400.0 * (second * second) as f64).floor();
-            let failed = so_far(second + 1) > so_far(second);
-            (100.0 + wobble(second) + second as f64 / 360.0, f64::from(u32::from(failed)))
-        };
+        let of = |second: i64| (100.0 + wobble(second) + second as f64 / 360.0, failed(second, 14_400, 2.0, 2.0));
         let drift = drift(4 * 3_600, &run(&constant("4h")), of).expect("is judged");
         assert_eq!((drift.blocks, drift.not_judged), (30, None));
         assert!((720_000..1_500_000).contains(&drift.from_ms) && drift.until_ms > 14_300_000, "{}", drift.from_ms);
@@ -250,6 +257,27 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_a_little_is_no_drift_however_sure_it_is() {
+        let seen = |percent: f64, points: f64| {
+            let of = |second: i64| {
+                let slow = 100.0 * (1.0 + percent / 100.0 * second as f64 / 3_600.0);
+                (slow + (second % 7) as f64 / 100.0, failed(second, 3_600, 2.0, points))
+            };
+            let slopes = drift(3_600, &run(&constant("1h")), of).expect("is judged").slopes;
+            ["http_req_duration", "http_req_failed"].map(|metric| {
+                let slope = slopes.iter().find(|slope| slope.metric == metric).expect("is judged");
+                assert!(slope.low.0 > 0.0, "not sure: {slope:?}");
+                (slope.change.0, slope.drifts)
+            })
+        };
+        // A twentieth of the time is left out, and so of the change.
+        let little = seen(1.0, 0.09);
+        assert!(!little[0].1 && !little[1].1 && little[0].0 > 0.9 && little[1].0 > 0.000_8, "{little:?}");
+        let more = seen(3.0, 0.12);
+        assert!(more[0].1 && more[1].1 && more[0].0 < 3.0 && more[1].0 < 0.001_2, "{more:?}");
+    }
+
+    #[test]
     fn warm_up_and_ramps_are_no_drift() {
         let run = run(r#"{"executor":"ramping-vus","startVUs":0,"stages":[
             {"duration":"10m","target":30},{"duration":"40m","target":30},{"duration":"10m","target":0}]}"#);
@@ -257,7 +285,7 @@ mod tests {
         let of = |second: i64| {
             let vus = (second as f64 / 600.0).min(1.0).min((3_600 - second) as f64 / 600.0);
             let cold = if second < 660 { 300.0 } else { 0.0 };
-            (100.0 + 200.0 * vus + cold + (second % 11) as f64, 0.0)
+            (100.0 + 200.0 * vus + cold + (second % 11) as f64, 0)
         };
         let drift = drift(3_600, &run, of).expect("is judged");
         assert!(drift.from_ms >= 720_000 && drift.until_ms <= 3_000_000, "{drift:?}");
@@ -266,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_judged_says_why() {
-        let flat = |_| (100.0, 0.0);
+        let flat = |_| (100.0, 0);
         assert_eq!(drift(299, &run(&constant("5m")), flat), None);
         let why = |drift: Option<Drift>| drift.and_then(|drift| drift.not_judged);
         let ramping = r#"{"executor":"ramping-vus","startVUs":0,"stages":[{"duration":"10m","target":30}]}"#;
