@@ -34,12 +34,12 @@ use lambdaload_core::{
 };
 use lambdaload_tests::{
     fixture, k6_binary,
-    servers::{DynamoDbLocal, Versitygw},
+    servers::{DynamoDbLocal, Versitygw, make_table},
 };
 use serde_json::json;
 use tokio::process::{Child, Command};
 
-use servers::{BUCKET, TABLE, config, make_bucket, make_table};
+use servers::{BUCKET, TABLE, config, make_bucket};
 
 /// Longer than anything takes here.
 const DEADLINE: Duration = Duration::from_mins(3);
@@ -127,7 +127,8 @@ impl Scene {
     async fn start(script: &Path, env: &[(&str, &str)], workers: u32, surplus: u32) -> Self {
         let servers = (Versitygw::start(), DynamoDbLocal::start());
         let (s3, dynamodb) = (config(&servers.0.endpoint()).await, config(&servers.1.endpoint()).await);
-        tokio::join!(make_bucket(&s3), make_table(&dynamodb));
+        make_bucket(&s3).await;
+        make_table(&servers.1.endpoint(), TABLE);
         let settings = [
             ("LAMBDALOAD_FUNCTION", "task"),
             ("LAMBDALOAD_BUCKET", BUCKET),

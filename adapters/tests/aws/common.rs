@@ -10,14 +10,11 @@ use std::{
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
-};
 use aws_sdk_s3::types::CreateBucketConfiguration;
 use axum::{Router, body::Bytes, extract::Request, http::request::Parts, response::Response};
 use lambdaload_adapters::aws::{Config, DynamoLedger, DynamoSlots, Retention, S3Store};
 use lambdaload_core::ids::RunId;
-use lambdaload_tests::servers::{ACCESS_KEY, DynamoDbLocal, Ministack, REGION, SECRET_KEY, Versitygw};
+use lambdaload_tests::servers::{ACCESS_KEY, DynamoDbLocal, Ministack, REGION, SECRET_KEY, Versitygw, make_table};
 
 /// Longer than anything takes here.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
@@ -79,41 +76,15 @@ pub(crate) async fn store(endpoint: &str) -> (S3Store, String) {
 }
 
 /// A new table.
-pub(crate) async fn table(endpoint: &str) -> String {
-    let config = config(endpoint).await;
-    let client = aws_sdk_dynamodb::Client::new(config.sdk());
+pub(crate) fn table(endpoint: &str) -> String {
     let name = name("table");
-    let attribute = |name| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().unwrap()
-    };
-    let key = |name, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
-    client
-        .create_table()
-        .table_name(&name)
-        .attribute_definitions(attribute("pk"))
-        .attribute_definitions(attribute("sk"))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .billing_mode(BillingMode::PayPerRequest)
-        .send()
-        .await
-        .unwrap();
-    let active = async {
-        loop {
-            let described = client.describe_table().table_name(&name).send().await.unwrap();
-            if described.table().unwrap().table_status() == Some(&TableStatus::Active) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, active).await.expect("the table becomes active");
+    make_table(endpoint, &name);
     name
 }
 
 /// A ledger and a book of slots in a new table.
 pub(crate) async fn ledger(endpoint: &str) -> (DynamoLedger, DynamoSlots, String) {
-    let (config, table) = (config(endpoint).await, table(endpoint).await);
+    let (config, table) = (config(endpoint).await, table(endpoint));
     (DynamoLedger::new(&config, &table, RETENTION), DynamoSlots::new(&config, &table), table)
 }
 

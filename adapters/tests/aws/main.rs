@@ -3,7 +3,7 @@
 //!
 //! `cargo xtask servers` provides the programs, and `cargo xtask test` names them in variables.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod common;
 mod denials;

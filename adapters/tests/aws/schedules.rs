@@ -14,7 +14,7 @@ use lambdaload_core::{
 use crate::common::{Stub, config, dynamodb_local, json_error, ministack, name, run_id, table};
 
 async fn tests(endpoint: &str) -> DynamoTests {
-    let table = table(endpoint).await;
+    let table = table(endpoint);
     DynamoTests::new(&config(endpoint).await, table)
 }
 

@@ -22,12 +22,12 @@ use lambdaload_core::{
 };
 use lambdaload_tests::{
     k6_binary,
-    servers::{DynamoDbLocal, Versitygw},
+    servers::{DynamoDbLocal, Versitygw, make_table},
 };
 
 use crate::{
     containers::{Containers, reachable},
-    servers::{BUCKET, TABLE, config, make_bucket, make_table},
+    servers::{BUCKET, TABLE, config, make_bucket},
 };
 
 /// Longer than anything takes here.
@@ -50,7 +50,8 @@ impl Scene {
     pub(crate) async fn start(containers: Containers, script: &Path, env: &[(&str, &str)], workers: u32) -> Self {
         let servers = (Versitygw::start(), DynamoDbLocal::start());
         let (s3, dynamodb) = (config(&servers.0.endpoint()).await, config(&servers.1.endpoint()).await);
-        tokio::join!(make_bucket(&s3), make_table(&dynamodb));
+        make_bucket(&s3).await;
+        make_table(&servers.1.endpoint(), TABLE);
         let memory = containers.memory();
         let settings = [
             ("LAMBDALOAD_BUCKET", BUCKET),

@@ -1,8 +1,7 @@
-//! A strict S3 and a strict DynamoDB, with the bucket and the table of a deployment.
+//! How to reach a strict S3 and a strict DynamoDB, and the bucket of a deployment.
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
 use lambdaload_adapters::aws::Config;
 use lambdaload_tests::servers::{ACCESS_KEY, REGION, SECRET_KEY};
 
@@ -22,22 +21,4 @@ pub(crate) async fn config(endpoint: &str) -> Config {
 pub(crate) async fn make_bucket(config: &Config) {
     let settings = aws_sdk_s3::config::Builder::from(config.sdk()).force_path_style(true).build();
     aws_sdk_s3::Client::from_conf(settings).create_bucket().bucket(BUCKET).send().await.expect("a bucket");
-}
-
-pub(crate) async fn make_table(config: &Config) {
-    let attribute = |name| {
-        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build().expect("is")
-    };
-    let key = |name, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("is");
-    aws_sdk_dynamodb::Client::new(config.sdk())
-        .create_table()
-        .table_name(TABLE)
-        .attribute_definitions(attribute("pk"))
-        .attribute_definitions(attribute("sk"))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .billing_mode(BillingMode::PayPerRequest)
-        .send()
-        .await
-        .expect("a table");
 }

@@ -1,6 +1,8 @@
 use std::process::Command;
 
-use super::{ACCESS_KEY, Environment, REGION, environment, http, process, process::Server, provided};
+use serde_json::json;
+
+use super::{Environment, ask, environment, process, process::Server, provided};
 
 /// DynamoDB Local, AWS's own DynamoDB in one process: strict about expressions, sizes and reserved words.
 ///
@@ -50,15 +52,7 @@ impl DynamoDbLocal {
     }
 }
 
-/// It checks of a signature only that there is one. The first request is slow, and so is done here.
+/// The first request is slow, and so is done here.
 fn ready(port: u16) -> Result<(), String> {
-    let scope = format!("AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260101/{REGION}/dynamodb/aws4_request");
-    let authorization = format!("{scope}, SignedHeaders=host, Signature=0");
-    let headers = [
-        ("Authorization", authorization.as_str()),
-        ("Content-Type", "application/x-amz-json-1.0"),
-        ("X-Amz-Target", "DynamoDB_20120810.ListTables"),
-    ];
-    let (status, body) = http("POST", &process::url(port), &headers, "{}").map_err(|error| error.to_string())?;
-    if status == 200 { Ok(()) } else { Err(format!("ListTables is answered {status}: {body}")) }
+    ask(&process::url(port), "dynamodb", "DynamoDB_20120810.ListTables", &json!({})).map(|_| ())
 }

@@ -4,8 +4,7 @@ use std::{
     fs,
     os::unix::net::UnixListener as StdListener,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex},
 };
 
 use http_body_util::{BodyExt as _, Either, Full};
@@ -16,12 +15,14 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::{
-    net::{UnixListener, UnixStream},
-    sync::oneshot,
-};
+use tokio::net::{UnixListener, UnixStream};
 
-use super::{Podman, http, podman::PROCESSES, say};
+use super::{
+    Podman, ask,
+    podman::PROCESSES,
+    say,
+    serving::{Serving, lock, take_all},
+};
 
 /// What no image has.
 const NO_PROGRAM: &str = "/not-in-the-image";
@@ -32,9 +33,7 @@ const NO_PROGRAM: &str = "/not-in-the-image";
 pub struct Limiter {
     folder: tempfile::TempDir,
     state: Arc<State>,
-    /// Dropped to stop it.
-    stop: Option<oneshot::Sender<()>>,
-    proxy: Option<JoinHandle<()>>,
+    _serving: Serving,
 }
 
 #[derive(Debug)]
@@ -66,21 +65,9 @@ impl Limiter {
         listener.set_nonblocking(true).expect("a socket that does not block");
         let podman = podman.host().trim_start_matches("unix://").into();
         let state = Arc::new(State { podman, endpoint: Mutex::default(), spoilt: Mutex::default() });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let (stop, stopped) = oneshot::channel();
-        let serving = Arc::clone(&state);
-        let proxy = thread::Builder::new().name("limiter".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = stopped => {}
-                }
-            });
-            // What follows the logs of a container would do so to its end.
-            runtime.shutdown_background();
-        });
-        Self { folder, state, stop: Some(stop), proxy: Some(proxy.expect("a thread")) }
+        let shared = Arc::clone(&state);
+        let serving = Serving::start("limiter", || serve(listener, shared)).expect("a thread");
+        Self { folder, state, _serving: serving }
     }
 
     /// Where Docker's clients find it: the value of `DOCKER_HOST`.
@@ -100,31 +87,17 @@ impl Limiter {
     }
 }
 
-impl Drop for Limiter {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(proxy) = self.proxy.take() {
-            // A panic in the proxy has been printed already.
-            _ = proxy.join();
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn serve(listener: StdListener, state: Arc<State>) {
     let Ok(listener) = UnixListener::from_std(listener) else { return };
-    loop {
-        let Ok((connection, _)) = listener.accept().await else { continue };
+    let take = |connection| {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let answer = service::service_fn(|request| answer(Arc::clone(&state), request));
             // An error is a client that went away.
             _ = server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
         });
-    }
+    };
+    take_all(async || Ok(listener.accept().await?.0), take).await;
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -195,17 +168,7 @@ impl State {
 
     fn ask(&self, action: &str, body: &Value) -> Result<Value, String> {
         let endpoint = lock(&self.endpoint).clone().ok_or("nobody has told where ECS is")?;
-        let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
-        let scope = format!("{}/20260101/{}/ecs/aws4_request", super::ACCESS_KEY, super::REGION);
-        let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
-        let headers =
-            [("X-Amz-Target", &*target), ("Content-Type", "application/x-amz-json-1.1"), ("Authorization", &*signed)];
-        let (status, answer) =
-            http("POST", &endpoint, &headers, &body.to_string()).map_err(|error| error.to_string())?;
-        if status != 200 {
-            return Err(format!("{action}: {status}: {answer}"));
-        }
-        serde_json::from_str(&answer).map_err(|error| format!("{action}: {error}"))
+        ask(&endpoint, "ecs", &format!("AmazonEC2ContainerServiceV20141113.{action}"), body)
     }
 }
 

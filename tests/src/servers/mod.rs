@@ -16,6 +16,7 @@ mod process;
 mod recorder;
 mod registry;
 mod runtime_emulator;
+mod serving;
 mod toxiproxy;
 mod versitygw;
 
@@ -32,8 +33,11 @@ pub use podman::Podman;
 pub use recorder::{Call, Fault, Permission, Recorder};
 pub use registry::Registry;
 pub use runtime_emulator::RuntimeEmulator;
+use serde_json::{Value, json};
 pub use toxiproxy::{Proxy, Toxiproxy};
 pub use versitygw::Versitygw;
+
+use crate::cli::wait_for;
 
 /// The access key that every server accepts.
 pub const ACCESS_KEY: &str = "test";
@@ -73,6 +77,44 @@ fn provided(variable: &str) -> PathBuf {
 /// Says what is left out, also of tests that pass: what is written by `eprintln!` is shown of those that fail only.
 pub(crate) fn say(skipped: &str) {
     writeln!(io::stderr(), "{skipped}").expect("stderr");
+}
+
+/// One request to an emulated service of AWS that speaks JSON: `target` names the version of its API, and what is asked. They
+/// check of a signature only that there is one.
+fn ask(endpoint: &str, service: &str, target: &str, body: &Value) -> Result<Value, String> {
+    let scope = format!("{ACCESS_KEY}/20260101/{REGION}/{service}/aws4_request");
+    let signed = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
+    let version = if service == "dynamodb" { "1.0" } else { "1.1" };
+    let kind = format!("application/x-amz-json-{version}");
+    let headers = [("X-Amz-Target", target), ("Content-Type", &kind), ("Authorization", &signed)];
+    let (status, answer) = http("POST", endpoint, &headers, &body.to_string()).map_err(|error| error.to_string())?;
+    if status != 200 {
+        return Err(format!("{target} is answered {status}: {answer}"));
+    }
+    serde_json::from_str(&answer).map_err(|error| format!("{target}: {error}"))
+}
+
+/// Makes a table as a deployment has one, and waits until it is there.
+///
+/// # Panics
+/// If there is no DynamoDB, or it makes none.
+pub fn make_table(endpoint: &str, name: &str) {
+    let dynamodb = |action: &str, body: &Value| {
+        let answer = ask(endpoint, "dynamodb", &format!("DynamoDB_20120810.{action}"), body);
+        answer.unwrap_or_else(|why| panic!("no table {name}: {why}"))
+    };
+    let attributes = ["pk", "sk"].map(|name| json!({ "AttributeName": name, "AttributeType": "S" }));
+    let keys = [("pk", "HASH"), ("sk", "RANGE")].map(|(name, kind)| json!({ "AttributeName": name, "KeyType": kind }));
+    dynamodb(
+        "CreateTable",
+        &json!({
+            "TableName": name, "AttributeDefinitions": attributes, "KeySchema": keys, "BillingMode": "PAY_PER_REQUEST",
+        }),
+    );
+    wait_for(&format!("the table {name}"), || {
+        let described = dynamodb("DescribeTable", &json!({ "TableName": name }));
+        (described["Table"]["TableStatus"] == "ACTIVE").then_some(())
+    });
 }
 
 /// One HTTP request to a server of our own, whose certificate is believed: the status and the body. An error only if there

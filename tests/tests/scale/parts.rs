@@ -25,12 +25,13 @@ use lambdaload_core::{
     secrets::Secrets,
     verdict::Verdict,
 };
+use lambdaload_tests::servers::make_table;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     counted::{Counted, Counts, lock, micros},
     load::Load,
-    servers::{BUCKET, TABLE, config, make_bucket, make_table},
+    servers::{BUCKET, TABLE, config, make_bucket},
     setting::{Setting, launched_after, run_id},
     within,
 };
@@ -69,8 +70,8 @@ impl Places {
 
 /// Makes the bucket and the table of a deployment.
 pub(crate) async fn deploy(setting: &Setting) {
-    let (s3, dynamodb) = (config(&setting.s3).await, config(&setting.dynamodb).await);
-    tokio::join!(make_bucket(&s3), make_table(&dynamodb));
+    make_bucket(&config(&setting.s3).await).await;
+    make_table(&setting.dynamodb, TABLE);
 }
 
 /// The workers are launched by whoever plays them.

@@ -6,8 +6,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,14 +23,16 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use actions::Asked;
 pub use actions::Permission;
 
-use super::{Environment, environment};
+use super::{
+    Environment, environment,
+    serving::{Serving, lock, take_all},
+};
 use crate::tls::Certificate;
 
 /// A proxy before an AWS API that keeps what it was asked, and can do with requests what networks and queues do.
@@ -43,9 +44,7 @@ pub struct Recorder {
     /// How it is reached: `http` or `https`.
     scheme: &'static str,
     state: Arc<State>,
-    /// Dropped to stop the proxy.
-    stop: Option<oneshot::Sender<()>>,
-    proxy: Option<JoinHandle<()>>,
+    _serving: Serving,
 }
 
 /// One request.
@@ -142,19 +141,10 @@ impl Recorder {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let serving = Arc::clone(&state);
-        let proxy = thread::Builder::new().name("recorder".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
+        let shared = Arc::clone(&state);
+        let serving = Serving::start("recorder", || serve(listener, shared))?;
         let scheme = if state.tls.is_some() { "https" } else { "http" };
-        Ok(Self { address, scheme, state, stop: Some(stop), proxy: Some(proxy) })
+        Ok(Self { address, scheme, state, _serving: serving })
     }
 
     /// Starts before `endpoint`, which is `http://HOST:PORT`.
@@ -197,25 +187,9 @@ impl Recorder {
     }
 }
 
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(proxy) = self.proxy.take() {
-            // A panic in the proxy has been printed already.
-            _ = proxy.join();
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
-    loop {
-        // A connection that is gone before it was taken is no reason to stop.
-        let Ok((connection, _)) = listener.accept().await else { continue };
+    let take = |connection| {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             let answer = service::service_fn(|request| answer(Arc::clone(&state), request));
@@ -230,7 +204,8 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
             // An error is a connection that was lost, by a fault or by the client.
             _ = server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), answer).await;
         });
-    }
+    };
+    take_all(async || Ok(listener.accept().await?.0), take).await;
 }
 
 /// Bytes both ways.
