@@ -93,14 +93,16 @@ fn watch(child: &mut Child, folder: &Path) -> Result<Vec<Look>> {
     Ok(looks)
 }
 
+/// Where chunks are: there are many of them, and nothing else is looked for among them.
+const CHUNKS: &str = "windows";
+
 /// The bytes of the file of this name somewhere in a folder; 0 without one.
 fn size_of(folder: &Path, name: &str) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let sizes = entries.map(|entry| {
         let path = entry.path();
         match entry.file_type() {
-            // Chunks are many, and the live state is not among them.
-            Ok(kind) if kind.is_dir() && entry.file_name() != "chunks" => size_of(&path, name),
+            Ok(kind) if kind.is_dir() && entry.file_name() != CHUNKS => size_of(&path, name),
             Ok(_) if entry.file_name() == name => entry.metadata().map_or(0, |metadata| metadata.len()),
             _ => 0,
         }
@@ -166,6 +168,18 @@ mod tests {
         let leak = check(&looks(|n| 40_000 + n * 500)).unwrap_err().to_string();
         assert!(leak.starts_with("lambdaload run grew from 51.8 MiB") && leak.contains("in the last"), "{leak}");
         assert!(check(&[]).is_err());
+    }
+
+    #[test]
+    fn the_live_state_is_not_looked_for_among_chunks() {
+        let folder = tempfile::tempdir().unwrap();
+        for (place, size) in [("runs/01J", 5), ("windows/01J/1", 500)] {
+            let place = folder.path().join(place);
+            fs::create_dir_all(&place).unwrap();
+            fs::write(place.join("live.json"), vec![b' '; size]).unwrap();
+        }
+        assert_eq!(size_of(folder.path(), "live.json"), 5);
+        assert_eq!(size_of(folder.path(), "other.json"), 0);
     }
 
     #[test]

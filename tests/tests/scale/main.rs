@@ -93,7 +93,7 @@ fn test(words: &[String]) -> ExitCode {
 
 /// Prints what was seen; it is a failure if anything was lost.
 fn tell(report: &Report) -> ExitCode {
-    println!("{}", report.line(true));
+    println!("{}", report.table());
     let problems = report.problems();
     problems.iter().take(20).for_each(|problem| eprintln!("error: {problem}"));
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -98,13 +98,11 @@ impl Report {
         (mean, most)
     }
 
-    /// A line of a table, after its head if `head`.
-    pub(crate) fn line(&self, head: bool) -> String {
+    /// A table of one line, and what is in none.
+    pub(crate) fn table(&self) -> String {
         let mut text = String::new();
-        if head {
-            text += "| workers | samples/s | look, flush | store → live p50, p99, most | age p50, p99, most | aggregator CPU | peak memory | PUT/s (most) | GET/s (most) | WCU/s (most) | RCU/s (most) | last word → verdict | workers' CPU | servers' CPU |\n";
-            text += "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
-        }
+        text += "| workers | samples/s | look, flush | store → live p50, p99, most | age p50, p99, most | aggregator CPU | peak memory | PUT/s (most) | GET/s (most) | WCU/s (most) | RCU/s (most) | last word → verdict | workers' CPU | servers' CPU |\n";
+        text += "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
         let Setting { workers, series, rate, seconds, in_memory, .. } = &self.setting;
         let pace = self.setting.prepare().plan.pace;
         let three = |values: &[f64]| {
@@ -123,7 +121,7 @@ impl Report {
             text,
             "| {workers} | {} | {:.1}, {:.1} s | {} | {} | {:.1} % | {memory} | {puts} | {gets} | {writes} | {reads} | {verdict:.2} s | {:.0} s | {} |",
             workers * series * rate,
-            pace.poll.as_secs_f64(),
+            pace.look().as_secs_f64(),
             pace.flush.as_secs_f64(),
             three(&self.lags()),
             three(&self.ages()),
