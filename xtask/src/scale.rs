@@ -13,7 +13,7 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     let simulate = |options: &[&str]| {
         let mut simulator = process::cargo();
         simulator.envs(servers.iter().map(|(name, path)| (name, path)));
-        simulator.args(["test", "--quiet", "--release", "--package", "lambdaload-tests", "--test", "scale"]);
+        simulator.args(["test", "--quiet", "--release", "--package", "lambdaload-functions", "--test", "scale"]);
         process::run(simulator.args(["--", "measure"]).args(options))
     };
     if !options.is_empty() {

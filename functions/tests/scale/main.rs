@@ -11,7 +11,7 @@ mod counted;
 mod load;
 mod parts;
 mod report;
-#[path = "../../../functions/tests/servers/mod.rs"]
+#[path = "../servers/mod.rs"]
 mod servers;
 mod setting;
 
