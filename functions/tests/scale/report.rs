@@ -1,6 +1,7 @@
 //! What a simulated run shows.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, HashMap},
     fmt::Write as _,
 };
@@ -38,6 +39,28 @@ impl Report {
             problems.push(format!("{stored} chunks were stored and {fetched} fetched"));
         }
         problems
+    }
+
+    /// What took longer than any noise explains: seconds beside the flush and the look that all waits for.
+    pub(crate) fn delays(&self) -> Vec<String> {
+        let pace = self.setting.prepare().plan.pace;
+        let pause = (pace.look() + pace.flush).as_secs_f64();
+        let skew = self.aggregator.verdict.start_skew_p99_ms.unwrap_or(f64::NAN) / 1e3;
+        let bounds = [
+            ("from the last word to the verdict", self.last_word_to_verdict(), 10.0),
+            ("from the store to live, p99", at(&self.lags(), 0.99), pause + 5.0),
+            // A second is live when it is over.
+            ("the newest second that is live of all workers, p99", at(&self.ages(), 0.99), pause + 6.0),
+            ("from T0 to the start, p99", skew, 5.0),
+        ];
+        // What is no number was not seen.
+        let late =
+            bounds.into_iter().filter(|(_, seen, bound)| !matches!(seen.partial_cmp(bound), Some(Ordering::Less)));
+        late.map(|(what, seen, bound)| format!("{what}: {seen:.1} s, which is to be less than {bound:.1} s")).collect()
+    }
+
+    fn last_word_to_verdict(&self) -> f64 {
+        (self.aggregator.judged_at - self.workers.counts.last_word) as f64 / 1e6
     }
 
     /// From when a chunk is in the store to the first live state that has it, in seconds, while the load lasts.
@@ -116,7 +139,7 @@ impl Report {
         let [puts, gets, writes, reads] = [0, 1, 2, 3].map(|i| format!("{:.0} ({})", mean[i], most[i]));
         let memory = if *in_memory { "–".to_owned() } else { format!("{:.0} MiB", self.aggregator.peak_mib) };
         let servers: Vec<String> = self.servers.iter().map(|(name, cpu)| format!("{name} {cpu:.0} s")).collect();
-        let verdict = (self.aggregator.judged_at - self.workers.counts.last_word) as f64 / 1e6;
+        let verdict = self.last_word_to_verdict();
         let written = write!(
             text,
             "| {workers} | {} | {:.1}, {:.1} s | {} | {} | {:.1} % | {memory} | {puts} | {gets} | {writes} | {reads} | {verdict:.2} s | {:.0} s | {} |",
@@ -132,7 +155,9 @@ impl Report {
         written.expect("a string takes all");
         let bytes = self.workers.counts.bytes as f64 / self.workers.counts.chunks.len().max(1) as f64;
         let chunks = self.workers.counts.chunks.len();
-        write!(text, "\n\n{chunks} chunks of {bytes:.0} bytes in {seconds} s").expect("a string takes all");
+        let skew = self.aggregator.verdict.start_skew_p99_ms.unwrap_or(f64::NAN);
+        write!(text, "\n\n{chunks} chunks of {bytes:.0} bytes in {seconds} s; start skew p99 {skew:.1} ms")
+            .expect("a string takes all");
         text
     }
 }
