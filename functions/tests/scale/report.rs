@@ -49,8 +49,7 @@ impl Report {
         let bounds = [
             ("from the last word to the verdict", self.last_word_to_verdict(), 10.0),
             ("from the store to live, p99", at(&self.lags(), 0.99), pause + 5.0),
-            // A second is live when it is over.
-            ("the newest second that is live of all workers, p99", at(&self.ages(), 0.99), pause + 6.0),
+            ("the newest second that is live of all workers, p99", at(&self.ages(), 0.99), pause + 5.0),
             ("from T0 to the start, p99", skew, 5.0),
         ];
         // What is no number was not seen.

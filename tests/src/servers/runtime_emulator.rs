@@ -53,7 +53,9 @@ impl RuntimeEmulator {
             stream.read_to_string(&mut answer)?;
             Ok(answer)
         };
-        let answer = call().unwrap_or_else(|error| panic!("the function does not answer: {error}\n{}", self.0.said()));
+        let answer = call().unwrap_or_else(|error| {
+            panic!("the function does not answer within {DEADLINE:?}: {error}\n{}", self.0.said())
+        });
         let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
         body.unwrap_or_else(|| panic!("`{answer}` is no answer; the function said:\n{}", self.0.said()))
     }
