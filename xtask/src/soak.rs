@@ -94,7 +94,7 @@ fn watch(child: &mut Child, folder: &Path) -> Result<Vec<Look>> {
 }
 
 /// Where chunks are: there are many of them, and nothing else is looked for among them.
-const CHUNKS: &str = "windows";
+const CHUNKS: &str = "chunks";
 
 /// The bytes of the file of this name somewhere in a folder; 0 without one.
 fn size_of(folder: &Path, name: &str) -> u64 {
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_live_state_is_not_looked_for_among_chunks() {
         let folder = tempfile::tempdir().unwrap();
-        for (place, size) in [("runs/01J", 5), ("windows/01J/1", 500)] {
+        for (place, size) in [("runs/01J", 5), ("interim/chunks/01J/1", 500)] {
             let place = folder.path().join(place);
             fs::create_dir_all(&place).unwrap();
             fs::write(place.join("live.json"), vec![b' '; size]).unwrap();
