@@ -148,7 +148,7 @@ fn on_lambda_time_and_money_are_shown_too() {
                   … and 4 more (all of them with --output json)
     lasts         7m30s at most, of 11m24s that Lambda allows
     deadlines     room 10m, ready 1m1s, setup 1m5s, run 7m40s, teardown 1m5s, stop 10s
-    costs         about $0.20 (workers $0.15, requests $0.02, rest $0.01, egress $0.02 for an assumed 1.2 kB a request)
+    costs         about $0.21 (workers $0.15, requests $0.02, rest $0.01, egress $0.02 for an assumed 1.2 kB a request)
                   assumed 194,400 requests: one for each iteration, and where VUs loop one for each VU and second
                   us-east-1 list prices of November 2026, no free tier
     account       1,000 concurrent, 37 in use, 100 kept for your own functions: fits
