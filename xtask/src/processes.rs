@@ -45,6 +45,8 @@ fn status(pid: u32, field: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::process::turn;
 
@@ -54,7 +56,11 @@ mod tests {
         let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
         let this = std::process::id();
         assert!(children(this).contains(&child.id()));
-        assert_eq!(first_argument(child.id()).as_deref(), Some("60"));
+        // It is there a moment before it has arguments of its own.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while first_argument(child.id()).as_deref() != Some("60") {
+            assert!(Instant::now() < deadline, "its argument is {:?}", first_argument(child.id()));
+        }
         assert!(resident(this).is_some_and(|kibibytes| kibibytes > 100) && most_resident(this) >= resident(this));
         assert!(ticks(this).is_some());
         child.kill().unwrap();
