@@ -13,7 +13,6 @@ mod total;
 mod view;
 
 pub use groups::MAX_GROUPS;
-pub(crate) use view::RATE_SECONDS;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,6 +1,6 @@
 //! What the merged samples say over time: the live view's figures and the report's slices.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use crate::{
     aggregate::{
@@ -13,9 +13,6 @@ use crate::{
     timeline::{Slice, Timeline},
     timestamp::Timestamp,
 };
-
-/// Seconds over which the live rates are taken: long enough not to jump, short enough to follow.
-pub(crate) const RATE_SECONDS: i64 = 3;
 
 /// Seconds of the live view's sparkline.
 const HISTORY: i64 = 12;
@@ -34,21 +31,17 @@ impl Aggregate {
         }
     }
 
-    /// A counter per second over the last few whole seconds; none without samples.
-    pub fn counter_per_second(&self, metric: &str) -> Option<f64> {
+    /// The sum of a counter over these seconds since the Unix epoch; none without samples. They must be of the last minutes.
+    pub(crate) fn counter_over(&self, metric: &str, seconds: &Range<i64>) -> Option<f64> {
         let slices = self.all(metric)?.slices.as_ref()?;
-        // The newest second is still coming in.
-        let end = self.newest_second;
-        let recent = slices.iter().rev().filter(|(start, _)| *start < end);
-        let recent = recent.take_while(|(start, _)| *start >= end.saturating_sub(RATE_SECONDS));
+        let recent = slices.iter().rev().take_while(|(start, _)| *start >= seconds.start);
         // A fold: the sum of no floats is -0.
-        let sum = recent.fold(0.0, |sum, (_, stats)| sum + sum_of(stats));
-        Some(sum / RATE_SECONDS as f64)
+        Some(recent.filter(|(start, _)| *start < seconds.end).fold(0.0, |sum, (_, stats)| sum + sum_of(stats)))
     }
 
-    /// The end of the seconds over which live rates are taken.
-    pub fn rates_until(&self) -> Timestamp {
-        Timestamp(self.newest_second.saturating_mul(1_000_000))
+    /// The newest second of which there is a sample, since the Unix epoch. More of it may come.
+    pub(crate) fn newest_second(&self) -> i64 {
+        self.newest_second
     }
 
     /// The share of non-zero samples of a rate so far; none without samples.
@@ -151,12 +144,13 @@ mod tests {
     use crate::aggregate::tests::{NOON, aggregate, chunks, sample};
 
     #[test]
-    fn live_rates_leave_the_unfinished_second_out() {
-        let lines: String = (0..10).map(|s| sample("http_reqs", s, 30.0, "{}")).collect();
+    fn a_counter_is_summed_up_over_some_seconds() {
+        let lines: String = (0..10).map(|s| sample("http_reqs", s, f64::from(s), "{}")).collect();
         let merged = aggregate(&chunks(&[vec![lines]], &[]));
-        assert_eq!(merged.counter_per_second("http_reqs"), Some(30.0));
-        assert_eq!(merged.counter_per_second("iterations"), None);
-        assert!((merged.counter("http_reqs") - 300.0).abs() < f64::EPSILON);
+        let over = |from, until| merged.counter_over("http_reqs", &(NOON + from..NOON + until));
+        assert_eq!((over(6, 9), over(-3, 2), over(10, 13)), (Some(21.0), Some(1.0), Some(0.0)));
+        assert_eq!(merged.counter_over("iterations", &(NOON..NOON + 9)), None);
+        assert!((merged.counter("http_reqs") - 45.0).abs() < f64::EPSILON);
     }
 
     #[test]

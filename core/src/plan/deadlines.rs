@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    ids::WorkerIndex,
     k6::options::Options,
     millis,
     plan::{INVOCATION, Plan, Platform, most_vus_of_a_worker},
@@ -134,6 +135,13 @@ impl Pace {
                 Self { poll, flush: millis(4, 2_000, 60_000), start_lead }
             }
         }
+    }
+
+    /// From a worker's start until its first chunk. Each has a place of its own in the time between two chunks: what is
+    /// launched within a second would else be stored, named and read within one second of every few.
+    pub fn first_flush(&self, worker: WorkerIndex, workers: u32) -> Duration {
+        let workers = workers.max(1);
+        self.flush * (worker.0 % workers + 1) / workers
     }
 
     /// Between two looks of the aggregator, and two live states: there is but one, so it need not wait as long as all workers

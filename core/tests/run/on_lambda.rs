@@ -37,6 +37,32 @@ fn a_run_at_the_pace_of_lambda_ends_in_the_same_verdict() {
 }
 
 #[test]
+fn workers_that_are_launched_at_once_store_one_after_the_other() {
+    on_lambda(40).play(async |scene| {
+        scene.start().await;
+        let aggregator = scene.aggregator();
+        let mut stored = Vec::new();
+        // From T0 + 3 s on, in tenths of the time between two chunks.
+        let started_at = seconds(7);
+        for tenth in 0..20_u32 {
+            scene.at(started_at + Duration::from_millis(200) * tenth).await;
+            stored.push(scene.store.keys_with("/chunks/").len());
+        }
+        let most = stored.windows(2).map(|pair| pair[1] - pair[0]).max().expect("some");
+        assert!((4..=8).contains(&most), "4 of 40 in each tenth of a flush: {stored:?}");
+        aggregator.outcome().await.expect("a verdict");
+        // What is shown is what all have told of.
+        let live = aggregator.live();
+        let rates: Vec<f64> = live
+            .iter()
+            .filter(|state| (6_000..9_000).contains(&state.elapsed_ms.unwrap_or(0)))
+            .filter_map(|state| state.requests_per_second)
+            .collect();
+        assert!(rates.len() >= 3 && rates.iter().all(|rate| (rate - 400.0).abs() < 8.0), "{rates:?}");
+    });
+}
+
+#[test]
 fn every_worker_sees_the_start_in_time_even_if_answers_are_slow() {
     on_lambda(40).play(async |scene| {
         for faults in scene.everybodys_faults() {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::{
-    aggregate::RATE_SECONDS,
     histogram::Rank,
     judge,
     lifecycle::Phase,
@@ -11,10 +10,11 @@ use crate::{
     plan::Offered,
     records::WorkerPhase,
     run::aggregate::Conductor,
+    timestamp::Timestamp,
 };
 
-/// Over which time live rates are taken.
-const RATE_WINDOW: Duration = Duration::from_secs(RATE_SECONDS.unsigned_abs());
+/// Seconds over which live rates are taken: long enough not to jump, short enough to follow.
+const RATE_SECONDS: u32 = 3;
 
 impl Conductor<'_> {
     /// The run at this moment.
@@ -42,8 +42,8 @@ impl Conductor<'_> {
             vus,
             planned_vus: if running { self.run.plan.vus_at(elapsed, self.run.scaled_vus()) } else { None },
             offered: self.offered().filter(|_| running),
-            iterations_per_second: self.aggregate.counter_per_second("iterations").unwrap_or(0.0),
-            requests_per_second: self.aggregate.counter_per_second("http_reqs"),
+            iterations_per_second: self.per_second("iterations").unwrap_or(0.0),
+            requests_per_second: self.per_second("http_reqs"),
             iterations: counter("iterations"),
             dropped_iterations: counter("dropped_iterations"),
             latency: self.aggregate.latency(self.run.plan.samples),
@@ -54,12 +54,31 @@ impl Conductor<'_> {
         }
     }
 
-    /// What arrival rates brought up over the same seconds over which live rates are taken, once these are all after the
-    /// start.
+    /// A counter over the last few whole seconds; none without samples.
+    fn per_second(&self, counter: &str) -> Option<f64> {
+        let until = self.rates_until();
+        let sum = self.aggregate.counter_over(counter, &(until - i64::from(RATE_SECONDS)..until))?;
+        let since_start = self.run.start_at.map(|start| Timestamp(until * 1_000_000).since(start));
+        let seconds = since_start.map_or(f64::INFINITY, |since| since.as_secs_f64()).min(f64::from(RATE_SECONDS));
+        Some(if seconds > 0.0 { sum / seconds } else { 0.0 })
+    }
+
+    /// The end of the seconds over which live rates are taken, since the Unix epoch: workers tell of them one after the other,
+    /// and up to there all have. One that is silent is not waited for long.
+    fn rates_until(&self) -> i64 {
+        let newest = self.aggregate.newest_second();
+        let Some(start_at) = self.run.start_at else { return newest };
+        let merged = start_at.plus(self.covered()).0.div_euclid(1_000_000);
+        let patience = self.run.plan.pace.flush * 2 + self.run.plan.samples.delay();
+        let patience = i64::try_from(patience.as_secs()).unwrap_or(i64::MAX);
+        merged.clamp(newest.saturating_sub(patience), newest)
+    }
+
+    /// What arrival rates brought up over the same seconds over which live rates are taken.
     fn offered(&self) -> Option<Offered> {
-        let micros = self.aggregate.rates_until().0.checked_sub(self.run.start_at?.0)?;
-        let until = Duration::from_micros(u64::try_from(micros).ok()?);
-        self.run.plan.offered(until.checked_sub(RATE_WINDOW)?, until)
+        let until = Timestamp(self.rates_until().checked_mul(1_000_000)?).since(self.run.start_at?);
+        let from = until.saturating_sub(Duration::from_secs(RATE_SECONDS.into()));
+        (from < until).then(|| self.run.plan.offered(from, until))?
     }
 
     fn worker_counts(&self) -> WorkerCounts {
@@ -96,7 +115,6 @@ pub(crate) fn skew_p99_ms(skews_micros: impl Iterator<Item = i64>) -> Option<f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::timestamp::Timestamp;
 
     #[test]
     fn the_skew_is_that_of_the_worst_worker_unless_there_are_many() {

@@ -175,10 +175,12 @@ pub(super) async fn hold_lease(shared: &Shared<'_>) -> LedgerError {
 /// Uploads with every flush, and has it named, until nothing could be stored for too long.
 async fn upload(shared: &Shared<'_>) -> Failure {
     let clock = &*shared.ports.clock;
-    let flush = shared.plan(|plan| plan.pace.flush);
+    let index = lock(&shared.record).index;
+    let (flush, mut pause) = shared.plan(|plan| (plan.pace.flush, plan.pace.first_flush(index, plan.workers)));
     let mut stored_at = clock.monotonic();
     loop {
-        shared.sleep(flush).await;
+        shared.sleep(pause).await;
+        pause = flush;
         let outcome = shared.flush(false).await;
         let silent = clock.monotonic().saturating_sub(stored_at);
         match outcome {
