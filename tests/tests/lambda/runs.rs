@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use lambdaload_tests::{account::Account, cli::Folder, fixture, start_skews, target::Target};
 use serde_json::Value;
 
+use crate::scene::assert_aggregated;
+
 /// What is the same however the work was dealt out and whenever it was done: thresholds, checks, groups, and all metrics
 /// whose values the script makes from the number of the iteration.
 pub(crate) fn facts(verdict: &Value) -> BTreeMap<String, Value> {
@@ -78,18 +80,7 @@ fn aggregated_samples_come_to_the_same_counts() {
     let said = account.run(&folder, &usual);
     let verdict: Value =
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:#?}\n{}", account.said()));
-    assert_eq!(
-        (&verdict["outcome"], &verdict["samples"]["kind"]),
-        (&"passed".into(), &"aggregated".into()),
-        "{verdict:#}"
-    );
-    assert_eq!(verdict["samples"]["read"], verdict["samples"]["merged"]);
-    let metric = |name: &str| {
-        let found = verdict["summary"]["metrics"].as_array().expect("metrics").iter().find(|m| m["name"] == name);
-        found.expect(name)["values"].clone()
-    };
-    assert_eq!((&metric("items")["count"], &metric("odd")["rate"]), (&400.0.into(), &0.5.into()));
-    assert_eq!((&metric("cost")["count"], &metric("http_reqs")["count"]), (&200.into(), &200.0.into()));
+    assert_aggregated(&verdict);
     assert_eq!(target.requests().values().sum::<u64>(), 200);
 }
 

@@ -117,3 +117,16 @@ pub(crate) fn failures(verdict: &Value) -> BTreeMap<u64, String> {
     let kind = |worker: &Value| Some(worker["failure"]["kind"].as_str()?.to_owned());
     (1..).zip(workers).filter_map(|(number, worker)| Some((number, kind(worker)?))).collect()
 }
+
+/// That what k6 aggregated of `deterministic.js` is all there, and that the verdict says that it is aggregated.
+pub(crate) fn assert_aggregated(verdict: &Value) {
+    let facts = (&verdict["outcome"], &verdict["samples"]["kind"]);
+    assert_eq!(facts, (&"passed".into(), &"aggregated".into()), "{verdict:#}");
+    assert_eq!(verdict["samples"]["read"], verdict["samples"]["merged"]);
+    let metric = |name: &str| {
+        let found = verdict["summary"]["metrics"].as_array().expect("metrics").iter().find(|m| m["name"] == name);
+        found.expect(name)["values"].clone()
+    };
+    assert_eq!((&metric("items")["count"], &metric("odd")["rate"]), (&400.0.into(), &0.5.into()));
+    assert_eq!((&metric("cost")["count"], &metric("http_reqs")["count"]), (&200.into(), &200.0.into()));
+}

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     played::{Containers, DEADLINE, Fate},
-    scene::{failures, reasons},
+    scene::{assert_aggregated, failures, reasons},
 };
 
 fn run(account: &Account, folder: &Folder, arguments: &[&str]) -> Running {
@@ -71,6 +71,21 @@ fn twelve_tasks_give_the_verdict_of_the_local_fleet() {
     let counts: Vec<u64> =
         requests.iter().filter(|(path, _)| path.starts_with("/iteration/")).map(|(_, n)| *n).collect();
     assert_eq!((counts.len(), counts.iter().all(|count| *count == 2)), (200, true), "{requests:?}");
+}
+
+/// k6 pushes them to its worker on the loopback of the task.
+#[test]
+#[ignore = "needs the servers of `cargo xtask servers`"]
+fn aggregated_samples_of_tasks_come_to_the_same_counts() {
+    let (folder, target, account) = (Folder::new(), Target::start(), Account::deploy(&Differences::default()));
+    let script = fixture("deterministic.js").display().to_string();
+    let url = format!("TARGET={}", target.url());
+    let running = run(&account, &folder, &[&script, "--workers", "3", "-e", &url, "--samples", "aggregated"]);
+    let mut containers = Containers::new(&account);
+    containers.start_all(3, |_| Fate::Runs);
+    assert_aggregated(&verdict(&running.wait(), &account));
+    assert_eq!(target.requests().values().sum::<u64>(), 200);
+    assert_eq!(containers.ends(), [Some(0); 3]);
 }
 
 #[test]
