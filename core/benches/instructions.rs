@@ -10,7 +10,7 @@ mod input;
 use std::hint::black_box;
 
 use input::{
-    lines::{lines, watches},
+    samples::{lines, message, watches},
     windows::{Shape, chunk},
 };
 use lambdaload_core::{
@@ -21,6 +21,8 @@ use lambdaload_core::{
 
 /// HTTP requests, of 14 samples each.
 const REQUESTS: u32 = 1_000;
+/// Requests of which k6 aggregates the samples.
+const AGGREGATED: u32 = 10_000;
 /// Chunks, of 20 windows each.
 const WORKERS: u32 = 50;
 /// The most times that can be asked for.
@@ -35,7 +37,11 @@ fn main() {
     match path.as_str() {
         "record" => record(times, false),
         "record-and-take" => record(times, true),
+        "take-aggregated" => take_aggregated(times),
+        "encode-narrow" => encode(times, Shape::Narrow),
+        "encode-wide" => encode(times, Shape::Wide),
         "merge-narrow" => merge(times, Shape::Narrow),
+        "merge-scattered" => merge(times, Shape::Scattered),
         "merge-wide" => merge(times, Shape::Wide),
         other => panic!("there is no path `{other}`"),
     }
@@ -51,6 +57,24 @@ fn record(times: u32, takes: bool) {
         }
     }
     black_box(recorder.counts());
+}
+
+/// k6 sends what it has aggregated every three seconds; these are a second's samples.
+fn take_aggregated(times: u32) {
+    let message = message(AGGREGATED);
+    let mut recorder = Recorder::new(watches(), MAX_TAG_SETS);
+    for _ in 0..times {
+        recorder.feed_aggregated(&message);
+        black_box(recorder.take_windows(true));
+    }
+    black_box(recorder.counts());
+}
+
+fn encode(times: u32, shape: Shape) {
+    let chunks: Vec<Chunk> = (0..WORKERS).map(|worker| chunk(worker, 1, shape)).collect();
+    for _ in 0..times {
+        chunks.iter().for_each(|chunk| drop(black_box(chunk.encode().expect("encodes"))));
+    }
 }
 
 fn merge(times: u32, shape: Shape) {

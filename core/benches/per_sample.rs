@@ -9,7 +9,7 @@ mod input;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use input::lines::{lines, watches};
+use input::samples::{lines, watches};
 use lambdaload_core::recorder::{MAX_TAG_SETS, Recorder};
 
 fn per_sample(criterion: &mut Criterion) {

@@ -190,8 +190,8 @@ const AGGREGATOR_MB: f64 = 1_024.0;
 /// and `teardown()` are not known before.
 const AROUND: Duration = Duration::from_secs(15);
 
-/// Sizes of records, as units of `DynamoDB`: a worker's is below 2 kB, a run's (which has the plan) below 8 kB.
-const WORKER_WRITE: f64 = 2.0;
+/// Sizes of records, as units of `DynamoDB`: a worker's is below 1 kB, a run's (which has the plan) below 8 kB.
+const WORKER_WRITE: f64 = 1.0;
 const RUN_WRITE: f64 = 8.0;
 const RUN_READ: f64 = 2.0;
 /// Half a unit for each 4 kB that may be a moment old.
@@ -288,10 +288,35 @@ mod tests {
     use crate::{
         archive::Archive,
         k6::{options::Options, version::K6Version},
-        plan::{LambdaStack, Request, Workers},
+        plan::{Host, LambdaStack, Network, Request, Workers},
     };
 
-    fn plan(workers: u32, minutes: u64, memory_mb: u32, assumed: Assumptions) -> Plan {
+    fn lambda(memory_mb: u32) -> LambdaStack {
+        LambdaStack {
+            version: "0.1.0".into(),
+            k6_version: K6Version::new(1, 8, 1),
+            memory_mb,
+            architecture: Architecture::Arm64,
+            capacity: 10_000,
+            region: "us-east-1".into(),
+        }
+    }
+
+    fn fargate() -> FargateStack {
+        FargateStack {
+            version: "0.1.0".into(),
+            k6_version: K6Version::new(1, 8, 1),
+            cpu: 1_024,
+            memory_mb: 2_048,
+            architecture: Architecture::Arm64,
+            capacity: 10_000,
+            region: "us-east-1".into(),
+            spot: false,
+            network: Network { subnets: vec!["subnet-1".into()], security_groups: Vec::new(), public_ip: true },
+        }
+    }
+
+    fn plan(workers: u32, minutes: u64, host: impl Into<Host>, assumed: Assumptions) -> Plan {
         let vus = workers * 10;
         let json = format!(
             r#"{{"scenarios":{{"s":{{"executor":"constant-vus","vus":{vus},"duration":"{minutes}m","gracefulStop":"0s"}}}},
@@ -299,22 +324,14 @@ mod tests {
         );
         let hash = serde_json::from_str("\"ab\"").expect("a hash");
         let archive = Archive { hash, size: 1, files: 1, filename: "file:///a.js".into() };
-        let stack = LambdaStack {
-            version: "0.1.0".into(),
-            k6_version: K6Version::new(1, 8, 1),
-            memory_mb,
-            architecture: Architecture::Arm64,
-            capacity: 10_000,
-            region: "us-east-1".into(),
-        };
         let request =
             Request { script: "a.js".into(), workers: Workers::Exactly(workers), assumed, ..Request::default() };
         let options = Options::parse(json.as_bytes()).expect("reads");
-        Plan::new(request, archive, K6Version::new(1, 8, 1), &options, stack).expect("plans")
+        Plan::new(request, archive, K6Version::new(1, 8, 1), &options, host).expect("plans")
     }
 
     fn estimate(workers: u32, minutes: u64, memory_mb: u32) -> Estimate {
-        plan(workers, minutes, memory_mb, Assumptions::default()).cost.expect("costs something")
+        plan(workers, minutes, lambda(memory_mb), Assumptions::default()).cost.expect("costs something")
     }
 
     fn close(found: f64, expected: f64) {
@@ -340,11 +357,11 @@ mod tests {
         // With a flush of 2 s and a poll of 1 s: 307.5 flushes, 615 polls, as many looks of the aggregator.
         let puts = 200.0 * 308.5 + 620.0;
         let gets = 200.0 * 310.5;
-        let writes = 200.0 * 313.5 * 2.0 + 317.5 * 8.0;
+        let writes = 200.0 * 313.5 + 317.5 * 8.0;
         let reads = 615.0 * (200.0 * 1.5 + 2.0);
         let requests = (puts * 5.0 + gets * 0.4 + writes * 0.625 + reads * 0.125 + 204.0 * 0.2) / 1e6;
         close(estimate.part(Item::Requests), requests);
-        close(estimate.part(Item::Requests), 0.440);
+        close(estimate.part(Item::Requests), 0.401);
         close(estimate.total, estimate.parts.iter().map(|part| part.dollars).sum());
         assert!((3.95..4.05).contains(&estimate.total), "{}", estimate.total);
     }
@@ -368,7 +385,7 @@ mod tests {
     #[test]
     fn requests_are_what_is_known_of_them() {
         let given = Assumptions { requests_per_second: Some(500.0), request_bytes: 10_000 };
-        let cost = plan(10, 1, 2_048, given).cost.expect("costs something");
+        let cost = plan(10, 1, lambda(2_048), given).cost.expect("costs something");
         assert!(cost.requests_were_given);
         close(cost.traffic.requests, 30_000.0);
         close(cost.part(Item::Egress), 0.3 * 0.09);
@@ -380,7 +397,7 @@ mod tests {
     fn prices_are_of_their_source() {
         assert_eq!((estimate(1, 1, 512).prices.as_str(), estimate(1, 1, 512).is_regional), (LIST, true));
         let own = Prices { egress_gb: 0.0, ..Prices::default() };
-        let plan = plan(1, 1, 512, Assumptions::default());
+        let plan = plan(1, 1, lambda(512), Assumptions::default());
         let cost = Estimate::of(&plan, Assumptions::default(), &own).expect("costs something");
         assert_eq!((cost.part(Item::Egress), cost.prices.as_str()), (0.0, "prices of lambdaload.toml"));
     }
@@ -390,20 +407,25 @@ mod tests {
     #[expect(clippy::print_stdout, reason = "figures for people")]
     fn cost_grows_in_a_straight_line_with_workers_and_with_minutes() {
         println!(
-            "| workers | minutes | S3 puts | S3 gets | DynamoDB writes | DynamoDB reads | dollars | a worker-minute |"
+            "| fleet | workers | minutes | S3 puts | S3 gets | DynamoDB writes | DynamoDB reads | dollars | a worker-minute |"
         );
-        println!("|--:|--:|--:|--:|--:|--:|--:|--:|");
+        println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+        let on_lambda = [1, 10, 50, 200, 500, 1_000, 2_000].map(|workers| (Host::from(lambda(2_048)), workers, 10));
+        let briefly = [1, 5].map(|minutes| (Host::from(lambda(2_048)), 200, minutes));
+        let on_fargate = [(200, 60), (50, 480), (200, 480)];
+        let on_fargate = on_fargate.map(|(workers, minutes)| (Host::from(fargate()), workers, minutes));
         let mut of_a_worker_minute = Vec::new();
-        for (workers, minutes) in [(1, 10), (10, 10), (50, 10), (200, 10), (1_000, 10), (200, 1), (200, 5)] {
-            let plan = plan(workers, minutes, 2_048, Assumptions::default());
+        for (host, workers, minutes) in on_lambda.into_iter().chain(briefly).chain(on_fargate) {
+            let fleet = if matches!(host, Host::Lambda(_)) { "Lambda" } else { "Fargate" };
+            let plan = plan(workers, minutes, host, Assumptions::default());
             let cost = plan.cost.clone().expect("costs something");
             let Usage { puts, gets, write_units, read_units, .. } = Usage::of(&plan, &cost.traffic);
             let share = cost.total / f64::from(workers) / minutes as f64;
             println!(
-                "| {workers} | {minutes} | {puts:.0} | {gets:.0} | {write_units:.0} | {read_units:.0} | {:.3} | {share:.5} |",
+                "| {fleet} | {workers} | {minutes} | {puts:.0} | {gets:.0} | {write_units:.0} | {read_units:.0} | {:.3} | {share:.5} |",
                 cost.total
             );
-            if workers >= 50 {
+            if workers >= 50 && fleet == "Lambda" {
                 of_a_worker_minute.push(share);
             }
         }

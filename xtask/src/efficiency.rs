@@ -16,8 +16,9 @@ use crate::{demo::Target, k6, process, processes};
 
 const SCRIPT: &str = include_str!("efficiency.js");
 
-/// Requests of one measurement; at 100 µs of CPU each, some seconds.
-const REQUESTS: u64 = 50_000;
+/// Requests of one measurement; at 100 µs of CPU each, some twenty seconds, of which start and end are a small part, as they
+/// are of a test.
+const REQUESTS: u64 = 200_000;
 
 /// How often everything is measured, in turn. The median is told.
 const ROUNDS: usize = 3;

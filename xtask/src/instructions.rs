@@ -10,10 +10,14 @@ use anyhow::{Context as _, Result, ensure};
 use crate::process;
 
 /// The paths, and what each time consists of: so many samples or windows.
-const PATHS: [(&str, &str, u64); 4] = [
+const PATHS: [(&str, &str, u64); 8] = [
     ("record", "sample", 14_000),
     ("record-and-take", "sample", 14_000),
+    ("take-aggregated", "sample", 140_000),
+    ("encode-narrow", "window", 1_000),
+    ("encode-wide", "window", 1_000),
     ("merge-narrow", "window", 1_000),
+    ("merge-scattered", "window", 1_000),
     ("merge-wide", "window", 1_000),
 ];
 

@@ -3,5 +3,5 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each bench uses a part of it")]
 #![expect(clippy::expect_used, reason = "a bench has nobody to report to")]
 
-pub(crate) mod lines;
+pub(crate) mod samples;
 pub(crate) mod windows;

@@ -10,3 +10,5 @@ pub mod sample;
 pub mod slots;
 pub mod store;
 pub mod tests;
+
+pub use crate::k6::stream::encode::message as aggregated_message;

@@ -50,8 +50,8 @@ pub(super) fn sent(values: &[f64]) -> wire::TrendHdrValue {
     }
 }
 
-/// A message with samples of one metric.
-pub(crate) fn message(metric: &str, tags: &[(&str, &str)], start: i64, of: &[f64], kind: MetricKind) -> Vec<u8> {
+/// A message with samples of one metric and tag set, of the second that starts at `start` (seconds since the Unix epoch).
+pub fn message(metric: &str, tags: &[(&str, &str)], start: i64, of: &[f64], kind: MetricKind) -> Vec<u8> {
     let time = Some(wire::Timestamp { seconds: start });
     let count = few(of.len());
     let (kind, samples) = match kind {
