@@ -117,21 +117,18 @@ impl Histogram {
             self.buckets.clone_from(&other.buckets);
             return;
         }
-        let mut merged = Vec::with_capacity(self.buckets.len() + other.buckets.len());
-        let (mut ours, mut theirs) = (self.buckets.iter().peekable(), other.buckets.iter().peekable());
-        while let (Some(a), Some(b)) = (ours.peek(), theirs.peek()) {
-            match a.0.cmp(&b.0) {
-                std::cmp::Ordering::Less => merged.extend(ours.next()),
-                std::cmp::Ordering::Greater => merged.extend(theirs.next()),
-                std::cmp::Ordering::Equal => {
-                    merged.push((a.0, a.1.saturating_add(b.1)));
-                    ours.next();
-                    theirs.next();
-                }
-            }
+        let (ours, theirs) = (&self.buckets[..], &other.buckets[..]);
+        let mut merged = Vec::with_capacity(ours.len() + theirs.len());
+        let (mut i, mut j) = (0, 0);
+        while let (Some(a), Some(b)) = (ours.get(i), theirs.get(j)) {
+            let (is_first, is_same) = (a.0 <= b.0, a.0 == b.0);
+            let count = if is_same { a.1.saturating_add(b.1) } else { [b.1, a.1][usize::from(is_first)] };
+            merged.push((a.0.min(b.0), count));
+            i += usize::from(is_first);
+            j += usize::from(is_same || !is_first);
         }
-        merged.extend(ours);
-        merged.extend(theirs);
+        merged.extend_from_slice(&ours[i..]);
+        merged.extend_from_slice(&theirs[j..]);
         self.buckets = merged;
     }
 
@@ -225,7 +222,12 @@ impl OpenHistogram {
                 _ => runs.push((Bucket(bucket), 1)),
             }
         }
-        self.folded.merge(&Histogram { buckets: runs });
+        let runs = Histogram { buckets: runs };
+        if self.folded.buckets.is_empty() {
+            self.folded = runs;
+        } else {
+            self.folded.merge(&runs);
+        }
     }
 }
 

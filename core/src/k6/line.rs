@@ -10,6 +10,13 @@ use serde::Deserialize;
 
 use crate::series::{Contains, Metric, MetricKind, Tags};
 
+/// A sample's line, around its metric, time, value and tags.
+pub(super) const BEFORE_METRIC: &[u8] = b"{\"metric\":\"";
+pub(super) const AFTER_METRIC: &[u8] = b"\",\"type\":\"Point\",\"data\":{\"time\":\"";
+pub(super) const AFTER_TIME: &[u8] = b"\",\"value\":";
+pub(super) const AFTER_VALUE: &[u8] = b",\"tags\":";
+pub(super) const END: &[u8] = b"}}";
+
 /// What one line says.
 #[derive(Debug, PartialEq)]
 pub enum Line<'a> {
@@ -55,13 +62,13 @@ impl<'a> Point<'a> {
 
     #[inline]
     fn cut(line: &'a [u8]) -> Option<Self> {
-        let rest = line.strip_prefix(b"{\"metric\":\"")?;
+        let rest = line.strip_prefix(BEFORE_METRIC)?;
         let (metric, rest) = rest.split_at(memchr(b'"', rest)?);
-        let rest = rest.strip_prefix(b"\",\"type\":\"Point\",\"data\":{\"time\":\"")?;
+        let rest = rest.strip_prefix(AFTER_METRIC)?;
         let (time, rest) = rest.split_at(memchr(b'"', rest)?);
-        let rest = rest.strip_prefix(b"\",\"value\":")?;
+        let rest = rest.strip_prefix(AFTER_TIME)?;
         let (value, rest) = rest.split_at(memchr(b',', rest)?);
-        let tags = rest.strip_prefix(b",\"tags\":")?.strip_suffix(b"}}")?;
+        let tags = rest.strip_prefix(AFTER_VALUE)?.strip_suffix(END)?;
         Some(Self { metric, time, value: number(value)?, tags: Cow::Borrowed(tags) })
     }
 }
@@ -83,7 +90,7 @@ pub fn read(line: &[u8]) -> Result<Line<'_>, Unreadable> {
 
 /// A JSON number, or the `+Inf` that k6 1.x writes though JSON has no such thing.
 #[inline]
-fn number(text: &[u8]) -> Option<f64> {
+pub(super) fn number(text: &[u8]) -> Option<f64> {
     match text {
         b"0" => Some(0.0),
         b"1" => Some(1.0),

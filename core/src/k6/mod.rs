@@ -2,6 +2,7 @@
 
 pub mod dependencies;
 pub mod exit;
+pub mod frame;
 pub mod line;
 pub mod options;
 pub mod stream;

@@ -1,8 +1,12 @@
 //! The times in k6's output: RFC 3339 with up to nine decimals, in the zone of the machine.
 
-/// Reads times; fast when they share the minute with the one before, as nearly all do.
+/// Reads times; fast when they share the minute with the one before, as nearly all do, and faster when they are the same:
+/// k6 gives all that it has measured of a request one time.
 #[derive(Debug, Default)]
 pub struct TimeReader {
+    /// The last time that was read, and what it is.
+    last: Vec<u8>,
+    last_ns: i64,
     /// `2026-11-22T12:29:` of the last minute that was worked out.
     minute: [u8; 17],
     /// `Z` or `+02:00` of that time.
@@ -15,6 +19,15 @@ impl TimeReader {
     /// Nanoseconds since the Unix epoch; `None` for what is no such time or lies beyond the years 1678 to 2262.
     #[inline]
     pub fn read(&mut self, text: &[u8]) -> Option<i64> {
+        if text != self.last.as_slice() || text.is_empty() {
+            self.last_ns = self.work_out(text)?;
+            self.last.clear();
+            self.last.extend_from_slice(text);
+        }
+        Some(self.last_ns)
+    }
+
+    fn work_out(&mut self, text: &[u8]) -> Option<i64> {
         let zone_at = if text.last() == Some(&b'Z') { text.len() - 1 } else { text.len().checked_sub(6)? };
         let (minute, rest) = text.get(..zone_at)?.split_first_chunk::<17>()?;
         let zone = &text[zone_at..];
@@ -46,10 +59,11 @@ fn nanoseconds(fraction: &[u8]) -> Option<i64> {
     Some(value)
 }
 
+/// Of nine digits at most, which fit.
 fn number(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0u32, |value, digit| {
+    digits.iter().try_fold(0, |value, digit| {
         let digit = digit.wrapping_sub(b'0');
-        if digit > 9 { None } else { value.checked_mul(10)?.checked_add(u32::from(digit)) }
+        (digit <= 9).then(|| value * 10 + u32::from(digit))
     })
 }
 
@@ -97,6 +111,8 @@ mod tests {
         assert_eq!(read("2026-11-22T14:19:21.51725612+02:00"), Some(1_795_349_961_517_256_120));
         assert_eq!(read("2026-11-22T06:49:21.51725612-05:30"), Some(1_795_349_961_517_256_120));
         assert_eq!(read("2024-02-29T00:00:00Z"), Some(1_709_164_800_000_000_000));
+        assert_eq!(read("2000-03-01T00:00:00.000000001Z"), Some(951_868_800_000_000_001));
+        assert_eq!(read("2000-03-01T00:00:00.00000000xZ"), None);
         assert_eq!(read("2000-03-01T00:00:00.000000001Z"), Some(951_868_800_000_000_001));
     }
 

@@ -1,5 +1,7 @@
 //! The other entrance: what k6 has gathered of its samples, second by second.
 
+use std::borrow::Cow;
+
 use crate::{
     k6::stream::{self, Second, TimeSeries},
     recorder::{Leaf, NANOSECONDS, Recorder},
@@ -44,12 +46,13 @@ impl Recorder {
         let second = at.div_euclid(NANOSECONDS);
         self.newest_second = self.newest_second.max(second);
         let Leaf { rollups, own, rest, .. } = leaf;
-        for series in rollups.iter().chain([own]) {
-            self.series[*series].fold(second, &stats);
-        }
         self.counts.samples += stats.count();
         self.counts.folded += if *rest { stats.count() } else { 0 };
         self.counts.unplaced += unplaced;
+        for series in rollups {
+            self.series[*series].fold(second, Cow::Borrowed(&stats));
+        }
+        self.series[*own].fold(second, Cow::Owned(stats));
     }
 }
 

@@ -6,11 +6,13 @@
 //! own coarse series. Memory is bounded by the number of series.
 
 mod aggregated;
+mod leaf;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     hash::{BuildHasher, Hasher},
     time::Duration,
@@ -22,13 +24,17 @@ use serde::{Deserialize, Serialize};
 use crate::{
     chunk::{ChunkSeries, Window},
     k6::{
+        frame::Frame,
         line::{self, Line, Point},
         time::TimeReader,
     },
-    recorder::steps::Steps,
+    recorder::{
+        leaf::{Leaf, PendingSeries},
+        steps::Steps,
+    },
     secrets::Secrets,
     series::{Metric, MetricKind, Rollup, SeriesId, Tags},
-    stats::{Open, Stats},
+    stats::Open,
     threshold::LimitCount,
 };
 
@@ -95,6 +101,8 @@ pub struct Recorder {
     hasher: DefaultHashBuilder,
     table: HashTable<usize>,
     leaves: Vec<Leaf>,
+    /// Of which leaf the last line was.
+    last: usize,
     /// For tag sets beyond the cap: one leaf for each metric and set of rollups.
     rest_leaves: HashMap<(String, Vec<usize>), usize>,
     metrics: HashMap<Vec<u8>, Metric>,
@@ -103,34 +111,6 @@ pub struct Recorder {
     series_index: HashMap<SeriesId, usize>,
     checks: usize,
     newest_second: i64,
-}
-
-/// One tag set of one metric.
-struct Leaf {
-    /// Name, a NUL and the tags' bytes.
-    key: Box<[u8]>,
-    hash: u64,
-    /// The second of the open window.
-    second: i64,
-    open: Open,
-    limits: Vec<LimitCount>,
-    /// Where in `limits` the counts go: series, and position in its limits.
-    limit_targets: Vec<(usize, usize, usize)>,
-    /// Series with windows of a second.
-    rollups: Vec<usize>,
-    /// Series with coarse windows.
-    own: usize,
-    /// Whether samples from before the start do not count.
-    only_after_start: bool,
-    rest: bool,
-}
-
-/// A series and what has been folded into it since the last chunk.
-struct PendingSeries {
-    id: SeriesId,
-    total: u64,
-    windows: Vec<Window>,
-    limits: Vec<LimitCount>,
 }
 
 impl Recorder {
@@ -148,6 +128,7 @@ impl Recorder {
             hasher: DefaultHashBuilder::default(),
             table: HashTable::new(),
             leaves: Vec::new(),
+            last: 0,
             rest_leaves: HashMap::new(),
             metrics: HashMap::new(),
             secrets: Secrets::default(),
@@ -183,7 +164,15 @@ impl Recorder {
 
     /// Takes the next piece of k6's output; it may begin and end within a line.
     pub fn feed(&mut self, mut piece: &[u8]) {
-        while let Some(end) = memchr::memchr(b'\n', piece) {
+        loop {
+            if self.partial.is_empty()
+                && !self.skipping
+                && let Some(rest) = self.expected_line(piece)
+            {
+                piece = rest;
+                continue;
+            }
+            let Some(end) = memchr::memchr(b'\n', piece) else { break };
             let (line, rest) = (&piece[..end], &piece[end + 1..]);
             if self.skipping {
                 self.skipping = false;
@@ -258,6 +247,18 @@ impl Recorder {
         taken
     }
 
+    /// Takes the line at the beginning of a piece if it is of the tag set that came next the last time: k6 tells what it has
+    /// measured of a request in one order, so most are. Returns what follows it.
+    #[inline]
+    fn expected_line<'a>(&mut self, piece: &'a [u8]) -> Option<&'a [u8]> {
+        let next = self.leaves.get(self.last)?.next;
+        let (time, value, rest) = self.leaves.get(next)?.frame.as_ref()?.cut(piece)?;
+        let at = self.time.read(time)?;
+        self.last = next;
+        self.sample(next, at, value);
+        Some(rest)
+    }
+
     fn line(&mut self, text: &[u8]) {
         if text.is_empty() {
             return;
@@ -287,15 +288,26 @@ impl Recorder {
     /// `None` for a sample that cannot be understood.
     #[inline]
     fn point(&mut self, point: &Point<'_>) -> Option<()> {
-        let at = self.steps.straighten(self.time.read(point.time)?, 0);
+        let at = self.time.read(point.time)?;
         let index = match self.find(point.metric, point.tags_and_metadata()) {
             Some(index) => index,
             None => self.find_or_intern(point)?,
         };
+        if let Some(last) = self.leaves.get_mut(self.last) {
+            last.next = index;
+        }
+        self.last = index;
+        self.sample(index, at, point.value);
+        Some(())
+    }
+
+    #[inline]
+    fn sample(&mut self, index: usize, at: i64, value: f64) {
+        let at = self.steps.straighten(at, 0);
         let leaf = &mut self.leaves[index];
         if leaf.only_after_start && at < self.started_at {
             self.counts.before_start += 1;
-            return Some(());
+            return;
         }
         let second = at.div_euclid(NANOSECONDS);
         if leaf.second != second {
@@ -306,13 +318,12 @@ impl Recorder {
             self.leaves[index].second = second;
         }
         let leaf = &mut self.leaves[index];
-        leaf.open.add(point.value, at);
+        leaf.open.add(value, at);
         for limit in &mut leaf.limits {
-            limit.add(point.value);
+            limit.add(value);
         }
         self.counts.samples += 1;
         self.counts.folded += u64::from(leaf.rest);
-        Some(())
     }
 
     #[inline]
@@ -320,10 +331,8 @@ impl Recorder {
         let hash = self.hash(metric, tags);
         let same = |index: &usize| {
             let leaf = &self.leaves[*index];
-            leaf.hash == hash && leaf.key.len() == metric.len() + 1 + tags.len() && {
-                let (name, rest) = leaf.key.split_at(metric.len());
-                name == metric && &rest[1..] == tags
-            }
+            let is_it = |frame: &Frame| frame.metric() == metric && frame.tags() == tags;
+            leaf.hash == hash && leaf.frame.as_ref().is_some_and(is_it)
         };
         self.table.find(hash, same).copied()
     }
@@ -361,9 +370,8 @@ impl Recorder {
         let name = metric.name.clone();
         if self.leaves.len() - self.rest_leaves.len() < self.max_tag_sets {
             let id = SeriesId { metric, rollup: Rollup::TagSet, tags };
-            let key = [name.as_bytes(), b"\0", bytes].concat().into_boxed_slice();
             let hash = self.hash(name.as_bytes(), bytes);
-            let index = self.add_leaf(key, hash, id, rollups);
+            let index = self.add_leaf(Some(Frame::new(name.as_bytes(), bytes)), hash, id, rollups);
             self.table.insert_unique(hash, index, |i| self.leaves[*i].hash);
             return index;
         }
@@ -372,12 +380,12 @@ impl Recorder {
             return *index;
         }
         let id = SeriesId { metric, rollup: Rollup::Rest, tags: Tags::default() };
-        let index = self.add_leaf(Box::default(), 0, id, rest_key.1.clone());
+        let index = self.add_leaf(None, 0, id, rest_key.1.clone());
         self.rest_leaves.insert(rest_key, index);
         index
     }
 
-    fn add_leaf(&mut self, key: Box<[u8]>, hash: u64, id: SeriesId, rollups: Vec<usize>) -> usize {
+    fn add_leaf(&mut self, frame: Option<Frame>, hash: u64, id: SeriesId, rollups: Vec<usize>) -> usize {
         let mut limits: Vec<LimitCount> = Vec::new();
         let mut limit_targets = Vec::new();
         for series in &rollups {
@@ -391,8 +399,9 @@ impl Recorder {
             }
         }
         let leaf = Leaf {
-            key,
+            frame,
             hash,
+            next: 0,
             second: i64::MIN,
             open: Open::new(id.metric.kind),
             limits,
@@ -472,22 +481,9 @@ impl Recorder {
         for limit in &mut leaf.limits {
             *limit = LimitCount::new(limit.limit);
         }
-        for series in leaf.rollups.iter().chain([&leaf.own]) {
-            self.series[*series].fold(leaf.second, &stats);
+        for series in &leaf.rollups {
+            self.series[*series].fold(leaf.second, Cow::Borrowed(&stats));
         }
-    }
-}
-
-impl PendingSeries {
-    fn fold(&mut self, second: i64, stats: &Stats) {
-        self.total += stats.count();
-        let width = i64::from(self.id.rollup.window_seconds());
-        let start = second.div_euclid(width) * width;
-        // Few windows are open at one time, the newest last.
-        match self.windows.iter_mut().rev().find(|w| w.start == start) {
-            // A series has one type of metric, so the types are the same.
-            Some(window) => drop(window.stats.merge(stats)),
-            None => self.windows.push(Window { start, stats: stats.clone() }),
-        }
+        self.series[leaf.own].fold(leaf.second, Cow::Owned(stats));
     }
 }

@@ -163,3 +163,28 @@ fn a_secret_that_is_an_everyday_word_changes_no_sub_metric() {
     let windows = recorder.take_windows(true);
     assert_eq!((count(&windows, "http_reqs{name:cart}"), count(&windows, "http_reqs{name:***}")), (1, 1));
 }
+
+proptest::proptest! {
+    /// Lines that came as expected are read like those that are put together from pieces, which never are.
+    #[test]
+    fn what_is_expected_is_read_as_what_is_not(
+        lines in proptest::collection::vec((0_usize..6, 0_u32..9, -9_i32..99, 0_usize..4), 0..80),
+    ) {
+        let text: String = lines
+            .into_iter()
+            .map(|(metric, second, value, tags)| {
+                let metric = ["http_reqs", "http_req_duration", "http_req_failed", "vus", "nobody_s", "checks"][metric];
+                let tags = [r#"{"name":"a"}"#, r#"{"name":"b, c"}"#, "{}", r#"{"x":"y"},"metadata":{"vu":"1"}"#][tags];
+                if value < -7 { "no line\n".into() } else { sample(metric, second, f64::from(value) / 4.0, tags) }
+            })
+            .collect();
+        let read = |size: usize| {
+            let mut recorder = Recorder::new(vec![watch("http_reqs", &[("name", "a")], &[3.0])], 6);
+            recorder.started(1_795_348_804 * NANOSECONDS);
+            text.as_bytes().chunks(size).for_each(|piece| recorder.feed(piece));
+            recorder.finish();
+            (recorder.counts().clone(), recorder.take_windows(true))
+        };
+        proptest::prop_assert_eq!(read(1 << 20), read(3));
+    }
+}
