@@ -13,12 +13,15 @@ use tokio::time::sleep;
 
 use crate::process::Process;
 
-/// Bytes that the pipe holds, where the system allows it, and that one piece can have. A user without privileges may have
-/// 64 MiB in pipes, so this is for two hundred workers on one machine.
-const PIECE: usize = 256 * 1024;
+/// Bytes that the pipe holds, the first of these that the system allows: what k6 writes in some milliseconds. A user without
+/// privileges may have 64 MiB in pipes, so on one machine sixty workers have large ones, and two hundred may.
+const SIZES: [usize; 2] = [1024 * 1024, 256 * 1024];
 
-/// How long the pipe is left alone after it was found empty: at first, and at most, doubling in between. k6 writes all that
-/// has gathered every 200 ms.
+/// Bytes that one piece can have: what stays in a processor's own memory while it is read.
+const PIECE: usize = 128 * 1024;
+
+/// How long the pipe is left alone after it was emptied: at first, and at most, doubling in between while nothing comes. k6
+/// writes all that has gathered every 200 ms.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
@@ -34,7 +37,7 @@ pub(super) fn make(path: &Path) -> io::Result<OwnedFd> {
 #[cfg(target_os = "linux")]
 fn enlarge(pipe: &OwnedFd) {
     // A user who has many large pipes already may be refused; a small one is only slower.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIECE);
+    let _ = SIZES.iter().any(|size| rustix::pipe::fcntl_setpipe_size(pipe, *size).is_ok());
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -45,36 +48,42 @@ fn enlarge(_: &OwnedFd) {}
 ///
 /// The pipe is looked at from time to time; the runtime is not asked to wake us when there is something. k6 2 writes each
 /// line by itself, and being woken for each costs ten times as much as reading it (measured: 1,500 ns against 140 ns).
+/// k6 1 writes a dozen lines at once, and whoever reads on while it writes gets no more than those with each call.
 pub(super) struct PipeStream {
     pipe: OwnedFd,
     process: Arc<Process>,
-    pause: Duration,
+    /// Until the next look; none while there is more.
+    pause: Option<Duration>,
 }
 
 impl PipeStream {
     pub(super) fn new(pipe: OwnedFd, process: Arc<Process>) -> Self {
-        Self { pipe, process, pause: SHORTEST_PAUSE }
+        Self { pipe, process, pause: None }
     }
 
     async fn read(&mut self, piece: &mut Vec<u8>) -> Result<Option<()>, Errno> {
         piece.clear();
         piece.reserve(PIECE);
         loop {
+            if let Some(pause) = self.pause {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    _ = self.process.exited() => {}
+                }
+            }
             // Whatever was written before the end is in the pipe by then, so first the process is looked at, then the pipe.
             let ended = self.process.exit().is_some();
             match rustix::io::read(&self.pipe, spare_capacity(piece)) {
                 Ok(length) if length > 0 => {
-                    self.pause = SHORTEST_PAUSE;
+                    let is_empty = length < PIECE;
+                    self.pause = is_empty.then_some(SHORTEST_PAUSE);
                     return Ok(Some(()));
                 }
                 Ok(_) | Err(Errno::AGAIN) if ended => return Ok(None),
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(error),
             }
-            tokio::select! {
-                () = sleep(self.pause) => self.pause = LONGEST_PAUSE.min(self.pause * 2),
-                _ = self.process.exited() => {}
-            }
+            self.pause = Some(self.pause.map_or(SHORTEST_PAUSE, |pause| LONGEST_PAUSE.min(pause * 2)));
         }
     }
 }
