@@ -333,17 +333,18 @@ async fn an_emulated_cluster_runs_tasks_and_stops_them() {
     let fleet = ecs.fleet(&run, run.plan.platform.fargate().unwrap());
     assert_eq!(fleet.launch(&tasks(0..12)).await, []);
     let listed = async || client.list_tasks().cluster(&cluster).send().await.unwrap().task_arns().to_vec();
-    let mut running = listed().await;
-    running.sort();
     let mut rostered = Vec::new();
     for batch in batches(&run.plan, &tasks(0..12)) {
         rostered.extend(batch.read(&*store).await.unwrap().names);
     }
-    rostered.sort();
-    assert_eq!(running, rostered);
+    assert_eq!(rostered.len(), 12);
+    // The emulator does not know client tokens: a call whose answer came too late is carried out again, and who starts what
+    // is of the later answer.
+    let running = async || listed().await.into_iter().filter(|name| rostered.contains(name)).count();
+    assert_eq!(running().await, 12);
     fleet.kill_all().await;
     let mut tries = 0;
-    while !listed().await.is_empty() {
+    while running().await > 0 {
         tries += 1;
         assert!(tries < 600, "tasks are not stopped");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
