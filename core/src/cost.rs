@@ -361,9 +361,9 @@ mod tests {
         let reads = 615.0 * (200.0 * 1.5 + 2.0);
         let requests = (puts * 5.0 + gets * 0.4 + writes * 0.625 + reads * 0.125 + 204.0 * 0.2) / 1e6;
         close(estimate.part(Item::Requests), requests);
-        close(estimate.part(Item::Requests), 0.401);
+        close(estimate.part(Item::Requests), 0.400_5);
         close(estimate.total, estimate.parts.iter().map(|part| part.dollars).sum());
-        assert!((3.95..4.05).contains(&estimate.total), "{}", estimate.total);
+        assert!((3.90..4.00).contains(&estimate.total), "{}", estimate.total);
     }
 
     #[test]

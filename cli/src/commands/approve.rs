@@ -112,8 +112,8 @@ mod tests {
         let failure = within_limit(&plan, &limit(Some(2.0))).expect_err("refused");
         assert_eq!(failure.exit, exit::NOT_VALID);
         insta::assert_snapshot!(failure.lines(), @r#"
-        this run is expected to cost $2.94, more than --max-cost $2.00
-          workers $2.48, requests $0.33, rest $0.11, egress $0.02 for an assumed 1.2 kB a request
+        this run is expected to cost $2.91, more than --max-cost $2.00
+          workers $2.48, requests $0.30, rest $0.11, egress $0.02 for an assumed 1.2 kB a request
           fewer workers, less memory or a shorter test cost less; nothing was started
         "#);
         for fine in [Some(100.0), None] {

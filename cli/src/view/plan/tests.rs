@@ -148,7 +148,7 @@ fn on_lambda_time_and_money_are_shown_too() {
                   … and 4 more (all of them with --output json)
     lasts         7m30s at most, of 11m24s that Lambda allows
     deadlines     room 10m, ready 1m1s, setup 1m5s, run 7m40s, teardown 1m5s, stop 10s
-    costs         about $0.21 (workers $0.15, requests $0.02, rest $0.01, egress $0.02 for an assumed 1.2 kB a request)
+    costs         about $0.20 (workers $0.15, requests $0.02, rest $0.01, egress $0.02 for an assumed 1.2 kB a request)
                   assumed 194,400 requests: one for each iteration, and where VUs loop one for each VU and second
                   us-east-1 list prices of November 2026, no free tier
     account       1,000 concurrent, 37 in use, 100 kept for your own functions: fits
@@ -179,7 +179,7 @@ fn what_lambda_may_not_like_is_said() {
     thresholds    none
     workers       300 × lambda (3008 MB, arm64)   1 to 2 VUs each, 7,500 to 15,000 iterations/s each
     lasts         7m30s at most, of 11m25s that Lambda allows
-    costs         about $142.33 (workers $5.46, requests $0.50, rest $0.16, egress $136.22 for an assumed 1.2 kB a request)
+    costs         about $142.29 (workers $5.46, requests $0.45, rest $0.16, egress $136.22 for an assumed 1.2 kB a request)
     warnings      the script was read by k6 1.8.0, and the workers have 1.8.1
                   a worker would start 15,000 iterations/s, and 1.70 vCPU are good for about 3,401: take more workers
                   up to 28.8 Gbps are sent (3,000,000 requests/s of 1,200 bytes); AWS may slow down more than 25 Gbps: https://aws.amazon.com/ec2/testing/
