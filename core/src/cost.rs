@@ -288,32 +288,16 @@ mod tests {
     use crate::{
         archive::Archive,
         k6::{options::Options, version::K6Version},
-        plan::{Host, LambdaStack, Network, Request, Workers},
+        plan::{Host, LambdaStack, Request, Workers},
+        testing::stack,
     };
 
     fn lambda(memory_mb: u32) -> LambdaStack {
-        LambdaStack {
-            version: "0.1.0".into(),
-            k6_version: K6Version::new(1, 8, 1),
-            memory_mb,
-            architecture: Architecture::Arm64,
-            capacity: 10_000,
-            region: "us-east-1".into(),
-        }
+        LambdaStack { memory_mb, capacity: 10_000, ..stack::lambda() }
     }
 
     fn fargate() -> FargateStack {
-        FargateStack {
-            version: "0.1.0".into(),
-            k6_version: K6Version::new(1, 8, 1),
-            cpu: 1_024,
-            memory_mb: 2_048,
-            architecture: Architecture::Arm64,
-            capacity: 10_000,
-            region: "us-east-1".into(),
-            spot: false,
-            network: Network { subnets: vec!["subnet-1".into()], security_groups: Vec::new(), public_ip: true },
-        }
+        FargateStack { capacity: 10_000, ..stack::fargate() }
     }
 
     fn plan(workers: u32, minutes: u64, host: impl Into<Host>, assumed: Assumptions) -> Plan {

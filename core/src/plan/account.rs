@@ -149,18 +149,7 @@ mod tests {
 
     #[test]
     fn tasks_need_processors() {
-        let network = crate::plan::Network::default();
-        let stack = FargateStack {
-            version: "0.1.0".into(),
-            k6_version: crate::k6::version::K6Version::new(1, 8, 1),
-            cpu: 512,
-            memory_mb: 1_024,
-            architecture: crate::plan::Architecture::Arm64,
-            capacity: 50,
-            region: "us-east-1".into(),
-            spot: false,
-            network,
-        };
+        let stack = FargateStack { cpu: 512, memory_mb: 1_024, ..crate::testing::stack::fargate() };
         let account = TaskAccount { limit: 6.0, in_use: 1.5 };
         assert_eq!(task_room(9, &stack, &account), Ok("6 Fargate vCPUs, 1.5 in use, 4.5 needed: fits".to_owned()));
         let none = task_room(10, &stack, &account).expect_err("no room").to_string();

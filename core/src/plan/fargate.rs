@@ -126,32 +126,12 @@ mod tests {
     use crate::{
         archive::Archive,
         k6::{options::Options, version::K6Version},
-        plan::{Architecture, Host, LambdaStack, Network, PlanError, Platform, Request, Workers},
+        plan::{Host, LambdaStack, Network, PlanError, Platform, Request, Workers},
+        testing::stack::{self, fargate as stack},
     };
 
-    fn stack() -> FargateStack {
-        FargateStack {
-            version: "0.1.0".into(),
-            k6_version: K6Version::new(1, 8, 1),
-            cpu: 1_024,
-            memory_mb: 2_048,
-            architecture: Architecture::Arm64,
-            capacity: 50,
-            region: "us-east-1".into(),
-            spot: false,
-            network: Network { subnets: vec!["subnet-1".into()], security_groups: Vec::new(), public_ip: true },
-        }
-    }
-
     fn lambda() -> LambdaStack {
-        LambdaStack {
-            version: "0.1.0".into(),
-            k6_version: K6Version::new(1, 8, 1),
-            memory_mb: 2_048,
-            architecture: Architecture::Arm64,
-            capacity: 10,
-            region: "us-east-1".into(),
-        }
+        LambdaStack { capacity: 10, ..stack::lambda() }
     }
 
     fn plan(host: impl Into<Host>, vus: u32, minutes: u64, workers: Workers) -> Result<Plan, PlanError> {

@@ -8,6 +8,7 @@ pub mod generator;
 pub mod ledger;
 pub mod sample;
 pub mod slots;
+pub mod stack;
 pub mod store;
 pub mod tests;
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use lambdaload_core::{
     ids::{RunId, WorkerIndex},
-    k6::version::K6Version,
-    plan::{Architecture, FargateStack, Machine, Network, Pace, Plan, Request, Workers},
+    plan::{FargateStack, Machine, Pace, Plan, Request, Workers},
     run::prepare::{Given, Prepared, Source, prepare},
     testing::{
         clock::VirtualTime,
         generator::{K6Script, ScriptedK6},
+        stack,
     },
 };
 
@@ -95,7 +95,8 @@ impl Test {
         let source = Source::Script { path: "test.js".into(), given: Given::default() };
         let machine = Machine { cores: 4, open_files: 1024 };
         if let Some(spot) = self.on_fargate {
-            let mut prepared = prepare(&k6, source, request, stack(spot)).await.expect("prepares");
+            let stack = FargateStack { spot, capacity: 1_000, ..stack::fargate() };
+            let mut prepared = prepare(&k6, source, request, stack).await.expect("prepares");
             prepared.plan.deadlines.queue = self.queue;
             return (prepared, k6);
         }
@@ -104,20 +105,6 @@ impl Test {
         let mut plan = Plan { pace, ..plan };
         (plan.deadlines.queue, plan.deadlines.launch) = (self.queue, seconds(5));
         (Prepared { plan, archive }, k6)
-    }
-}
-
-fn stack(spot: bool) -> FargateStack {
-    FargateStack {
-        version: "0.1.0".into(),
-        k6_version: K6Version::new(1, 8, 1),
-        cpu: 1_024,
-        memory_mb: 2_048,
-        architecture: Architecture::Arm64,
-        capacity: 1_000,
-        region: "us-east-1".into(),
-        spot,
-        network: Network { subnets: vec!["subnet-1".into()], security_groups: Vec::new(), public_ip: true },
     }
 }
 

@@ -8,10 +8,9 @@ use std::{
 
 use lambdaload_core::{
     ids::{RunId, WorkerIndex},
-    k6::version::K6Version,
     lifecycle::{Abort, AbortCause},
     live::LiveState,
-    plan::{Architecture, Host, LambdaStack, Machine, Request, Samples, Workers},
+    plan::{Host, Machine, Request, Samples, Workers},
     ports::{Ledger, ObjectStore},
     records::{RunRecord, WorkerRecord},
     run::{
@@ -30,6 +29,7 @@ use lambdaload_core::{
         fleet::VirtualFleet,
         generator::{Event, ScriptedK6},
         ledger::MemoryLedger,
+        stack,
         store::MemoryStore,
     },
     verdict::{Reason, ReasonCode, Verdict},
@@ -164,7 +164,7 @@ impl Scene {
         };
         let source = Source::Script { path: "test.js".into(), given: Given::default() };
         let machine = Machine { cores: 4, open_files: 1024 };
-        let host = if self.on_lambda { stack().into() } else { Host::from(machine) };
+        let host = if self.on_lambda { stack::lambda().into() } else { Host::from(machine) };
         prepare(&self.k6, source, request, host).await.expect("prepares")
     }
 
@@ -260,17 +260,6 @@ impl Scene {
     /// Workers to whose k6 an event happened, in the order in which it did.
     pub(crate) fn whose(&self, event: &Event) -> Vec<u32> {
         self.when(|e| e == event).into_iter().map(|(_, number)| number).collect()
-    }
-}
-
-fn stack() -> LambdaStack {
-    LambdaStack {
-        version: "0.1.0".into(),
-        k6_version: K6Version::new(1, 8, 1),
-        memory_mb: 2_048,
-        architecture: Architecture::Arm64,
-        capacity: 200,
-        region: "us-east-1".into(),
     }
 }
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use lambdaload_core::{
     ids::{RunId, WorkerIndex},
-    k6::version::K6Version,
-    plan::{Architecture, FargateStack, Network, Pace, Request, Workers},
+    plan::{FargateStack, Pace, Request, Workers},
     run::prepare::{Given, Prepared, Source, prepare},
-    testing::{clock::run_virtual, generator::ScriptedK6},
+    testing::{clock::run_virtual, generator::ScriptedK6, stack},
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,17 +106,7 @@ impl Setting {
             self.seconds,
             self.seconds + 5,
         );
-        let stack = FargateStack {
-            version: "0.1.0".into(),
-            k6_version: K6Version::new(1, 8, 1),
-            cpu: 1_024,
-            memory_mb: 2_048,
-            architecture: Architecture::Arm64,
-            capacity: self.workers,
-            region: "us-east-1".into(),
-            spot: false,
-            network: Network { subnets: vec!["subnet-1".into()], security_groups: Vec::new(), public_ip: true },
-        };
+        let stack = FargateStack { capacity: self.workers, ..stack::fargate() };
         let request =
             Request { script: "test.js".into(), workers: Workers::Exactly(self.workers), ..Request::default() };
         let source = Source::Script { path: "test.js".into(), given: Given::default() };

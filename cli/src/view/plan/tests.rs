@@ -2,7 +2,8 @@ use insta::assert_snapshot;
 use lambdaload_core::{
     archive::Archive,
     k6::{options::Options, version::K6Version},
-    plan::{Architecture, Host, LambdaStack, Machine, Request, Workers},
+    plan::{Host, LambdaStack, Machine, Request, Workers},
+    testing::stack::lambda as stack,
 };
 
 use super::*;
@@ -21,17 +22,6 @@ pub(crate) fn plan(scenarios: &str, thresholds: &str, workers: Workers) -> Plan 
 /// The same for a stack with workers of 2,048 MB.
 pub(crate) fn on_lambda(scenarios: &str, workers: Workers) -> Plan {
     plan_on(stack(), scenarios, THRESHOLDS, workers)
-}
-
-fn stack() -> LambdaStack {
-    LambdaStack {
-        version: "0.1.0".into(),
-        k6_version: K6Version::new(1, 8, 1),
-        memory_mb: 2_048,
-        architecture: Architecture::Arm64,
-        capacity: 200,
-        region: "us-east-1".into(),
-    }
 }
 
 fn plan_on(host: impl Into<Host>, scenarios: &str, thresholds: &str, workers: Workers) -> Plan {

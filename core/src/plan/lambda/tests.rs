@@ -4,21 +4,11 @@ use super::*;
 use crate::{
     archive::Archive,
     k6::{options::Options, version::K6Version},
-    plan::{Architecture, LambdaStack, Plan, PlanError, Platform, Request, Workers, carrier::Carried},
+    plan::{LambdaStack, Plan, PlanError, Platform, Request, Workers, carrier::Carried},
+    testing::stack::lambda as stack,
 };
 
 const V181: K6Version = K6Version::new(1, 8, 1);
-
-fn stack() -> LambdaStack {
-    LambdaStack {
-        version: "0.1.0".into(),
-        k6_version: V181,
-        memory_mb: 2_048,
-        architecture: Architecture::Arm64,
-        capacity: 200,
-        region: "us-east-1".into(),
-    }
-}
 
 fn plan_on(stack: &LambdaStack, options: &str, request: Request) -> Result<Plan, PlanError> {
     let options = Options::parse(options.as_bytes()).expect("reads");
