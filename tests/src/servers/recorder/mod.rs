@@ -23,6 +23,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    sync::OnceCell,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -37,7 +38,9 @@ use crate::tls::Certificate;
 
 /// A proxy before an AWS API that keeps what it was asked, and can do with requests what networks and queues do.
 ///
-/// It passes requests on as they are, with the `Host` that the client has signed, so signatures stay valid.
+/// It passes requests on as they are, with the `Host` that the client has signed, so signatures stay valid. One thing it
+/// does in the place of AWS, which the emulator does not: a `RunTask` with a client token that was carried out before is
+/// answered as before, and not carried out again.
 #[derive(Debug)]
 pub struct Recorder {
     address: SocketAddr,
@@ -104,6 +107,8 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     /// Names of functions by their keys.
     functions: Mutex<BTreeMap<String, Option<String>>>,
+    /// What was answered to client tokens, once it was.
+    tokens: Mutex<BTreeMap<String, Arc<OnceCell<Answer>>>>,
     tls: Option<Tls>,
 }
 
@@ -292,7 +297,19 @@ impl State {
         lock(&self.functions).entry(access_key.to_owned()).or_insert_with(|| holder(access_key)).clone()
     }
 
+    /// Passes a request on, unless it has a client token and one with the same was done, or is being done.
     async fn pass_on(&self, request: Request<Bytes>) -> Answer {
+        let Some(token) = client_token(&request) else { return self.ask(request).await };
+        let known = Arc::clone(lock(&self.tokens).entry(token).or_default());
+        // What was refused may be asked again.
+        let done = known.get_or_try_init(async || {
+            let answer = self.ask(request).await;
+            if answer.status().is_success() { Ok(answer) } else { Err(answer) }
+        });
+        done.await.map_or_else(|refused| refused, Clone::clone)
+    }
+
+    async fn ask(&self, request: Request<Bytes>) -> Answer {
         let upstream = lock(&self.upstream).clone();
         let answer = match upstream {
             Some(upstream) => self.exchange(&upstream, request).await,
@@ -326,6 +343,13 @@ impl State {
         let server = ServerName::from(connection.peer_addr()?.ip());
         Ok(Box::new(TlsConnector::from(Arc::clone(&tls.client)).connect(server, connection).await?))
     }
+}
+
+/// The client token of a `RunTask`.
+fn client_token(request: &Request<Bytes>) -> Option<String> {
+    let target = request.headers().get("x-amz-target")?.to_str().ok()?;
+    let body: Value = target.ends_with(".RunTask").then(|| serde_json::from_slice(request.body()).ok())??;
+    Some(body.get("clientToken")?.as_str()?.to_owned())
 }
 
 fn plain(status: StatusCode, body: Bytes) -> Answer {
