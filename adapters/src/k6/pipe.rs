@@ -102,3 +102,72 @@ impl Drop for PipeStream {
         self.process.kill();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rustix::process::Signal;
+    use tokio::process::Command;
+
+    use super::*;
+
+    /// A stream of what a shell script writes into the pipe, which is `$1`; its folder is `$2`.
+    async fn written_by(script: &str, size: Option<usize>) -> (PipeStream, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("samples");
+        let pipe = make(&path).unwrap();
+        if let Some(size) = size {
+            rustix::pipe::fcntl_setpipe_size(&pipe, size).unwrap();
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(&path).arg(folder.path());
+        let (process, _) = Process::start(command, Signal::KILL, Vec::new()).await.unwrap();
+        (PipeStream::new(pipe, Arc::new(process)), folder)
+    }
+
+    fn numbers(from: u32, to: u32) -> String {
+        (from..=to).map(|number| format!("{number}\n")).collect()
+    }
+
+    /// All that comes from here on, to the end.
+    async fn rest(stream: &mut PipeStream) -> String {
+        let (mut piece, mut all) = (Vec::new(), Vec::new());
+        while stream.next(&mut piece).await.unwrap().is_some() {
+            assert!(!piece.is_empty() && piece.len() <= PIECE, "{}", piece.len());
+            all.extend_from_slice(&piece);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    #[tokio::test]
+    async fn more_than_the_pipe_holds_comes_whole_and_in_order() {
+        for size in [None, Some(4_096)] {
+            let (mut stream, _folder) = written_by(r#"seq 1 400000 > "$1""#, size).await;
+            assert!(rest(&mut stream).await == numbers(1, 400_000), "{size:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_writes_after_a_while_is_heard_to_the_end() {
+        let script = r#"exec 3> "$1"; seq 1 9 >&3; until [ -e "$2/go" ]; do sleep 0.01; done; seq 10 19 >&3"#;
+        let (mut stream, folder) = written_by(script, None).await;
+        let mut first = Vec::new();
+        while first.len() < 18 {
+            let mut piece = Vec::new();
+            stream.next(&mut piece).await.unwrap().expect("it lives");
+            first.extend_from_slice(&piece);
+        }
+        assert_eq!(String::from_utf8_lossy(&first), numbers(1, 9));
+        // Nothing comes, and the pauses become longer.
+        let mut looks = 0;
+        while stream.pause != Some(LONGEST_PAUSE) {
+            looks += 1;
+            assert!(looks < 100, "{:?}", stream.pause);
+            let look = tokio::time::timeout(LONGEST_PAUSE, stream.next(&mut first)).await;
+            assert!(look.is_err(), "{look:?}");
+        }
+        fs::write(folder.path().join("go"), "").unwrap();
+        assert_eq!(rest(&mut stream).await, numbers(10, 19));
+    }
+}

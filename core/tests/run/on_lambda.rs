@@ -59,6 +59,28 @@ fn workers_that_are_launched_at_once_store_one_after_the_other() {
             .filter_map(|state| state.requests_per_second)
             .collect();
         assert!(rates.len() >= 3 && rates.iter().all(|rate| (rate - 400.0).abs() < 8.0), "{rates:?}");
+        // So it is from the first seconds on, which are fewer than rates are taken over.
+        let first = live.iter().filter_map(|state| state.requests_per_second.filter(|rate| *rate > 0.0)).next();
+        assert!(first.is_some_and(|rate| (rate - 400.0).abs() < 40.0), "{first:?}");
+    });
+}
+
+#[test]
+fn a_worker_that_is_silent_does_not_hold_the_rates_of_the_others_back() {
+    on_lambda(40).play(async |scene| {
+        scene.start().await;
+        scene.faults_of(1).store.add("put_new", "chunks", When::Between(seconds(4), seconds(13)), Fault::Fails);
+        let aggregator = scene.aggregator();
+        aggregator.outcome().await.expect("a verdict");
+        let at = |from: u64, until: u64| {
+            let live = aggregator.live();
+            let of_then = live.iter().filter(|state| (from..until).contains(&state.elapsed_ms.unwrap_or(0)));
+            of_then.filter_map(|state| state.requests_per_second).collect::<Vec<f64>>()
+        };
+        let (silent, waiting) = (at(7_500, 8_900), at(1, 3_000));
+        assert!(!silent.is_empty() && silent.iter().all(|rate| (rate - 390.0).abs() < 8.0), "{silent:?}");
+        // At first it is waited for.
+        assert!(waiting.iter().all(|rate| *rate == 0.0), "{waiting:?}");
     });
 }
 
