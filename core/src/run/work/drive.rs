@@ -17,10 +17,14 @@ use crate::{
     },
 };
 
-/// How often k6's REST API is asked where it is: it answers in well under a millisecond.
+/// How often k6's REST API is asked where it is while others wait for that; and the last seen record of the run is looked at
+/// for whether k6 is to stop.
 const ASK: Duration = Duration::from_millis(50);
 
-/// How often the last seen record of the run is looked at; that costs nothing.
+/// How often it is asked at least. An answer costs k6 and us half a millisecond of CPU together.
+const SELDOM: Duration = Duration::from_millis(500);
+
+/// How often the last seen record of the run is looked at for what must come at once, such as the start.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// How one step ended.
@@ -163,7 +167,7 @@ async fn iterate(shared: &Shared<'_>, control: &dyn GeneratorControl, deadlines:
             if let Ok(phase @ (GeneratorPhase::Ended | GeneratorPhase::Interrupted)) = control.phase().await {
                 return phase;
             }
-            shared.sleep(ASK).await;
+            shared.sleep(until_asked_again(shared.ran_for().unwrap_or_default())).await;
         }
     };
     let stopped = async {
@@ -190,6 +194,12 @@ async fn iterate(shared: &Shared<'_>, control: &dyn GeneratorControl, deadlines:
         Step::Done(Either::Right(_)) | Step::Exited(_) => Ok(false),
         Step::TimedOut => Err(hung(shared, control, "did not end", deadlines.run)),
     }
+}
+
+/// Until k6, which has run for so long, is asked again whether its iterations are over: a hundredth of that, so the answer
+/// comes late by no more.
+fn until_asked_again(ran_for: Duration) -> Duration {
+    (ran_for / 100).clamp(ASK, SELDOM)
 }
 
 /// Waits for `done`, but not longer than k6 lives or `deadline` lasts.
@@ -284,5 +294,16 @@ fn judge_exit(
         ProcessExit::Signal(2) if stopped => Ok(()),
         ProcessExit::Signal(9) if shared.is_killed_on_purpose() => Ok(()),
         _ => fail(FailureKind::K6Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k6_is_asked_the_less_often_the_longer_it_runs() {
+        let after = |seconds| until_asked_again(Duration::from_secs(seconds)).as_millis();
+        assert_eq!([0, 5, 10, 30, 50, 600].map(after), [50, 50, 100, 300, 500, 500]);
     }
 }
