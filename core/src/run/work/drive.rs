@@ -21,7 +21,7 @@ use crate::{
 /// for whether k6 is to stop.
 const ASK: Duration = Duration::from_millis(50);
 
-/// How often it is asked at least. An answer costs k6 and us half a millisecond of CPU together.
+/// How often it is asked at least. Each answer takes k6, and us, a little of the processor time that is for load.
 const SELDOM: Duration = Duration::from_millis(500);
 
 /// How often the last seen record of the run is looked at for what must come at once, such as the start.
