@@ -60,7 +60,7 @@ fn workers_that_are_launched_at_once_store_one_after_the_other() {
             .collect();
         assert!(rates.len() >= 3 && rates.iter().all(|rate| (rate - 400.0).abs() < 8.0), "{rates:?}");
         // So it is from the first seconds on, which are fewer than rates are taken over.
-        let first = live.iter().filter_map(|state| state.requests_per_second.filter(|rate| *rate > 0.0)).next();
+        let first = live.iter().find_map(|state| state.requests_per_second.filter(|rate| *rate > 0.0));
         assert!(first.is_some_and(|rate| (rate - 400.0).abs() < 40.0), "{first:?}");
     });
 }
