@@ -85,6 +85,25 @@ fn a_worker_that_is_silent_does_not_hold_the_rates_of_the_others_back() {
 }
 
 #[test]
+fn what_answers_take_is_no_pause_between_two_looks() {
+    on_lambda(40).play(async |scene| {
+        scene.start().await;
+        for (faults, operation) in
+            [(&scene.aggregator_faults.ledger, "workers"), (&scene.aggregator_faults.store, "get")]
+        {
+            faults.add(operation, "", When::Always, Fault::Takes(Duration::from_millis(300)));
+        }
+        let aggregator = scene.aggregator();
+        aggregator.outcome().await.expect("a verdict");
+        let shown: Vec<u64> = aggregator.live().iter().filter_map(|state| state.elapsed_ms).collect();
+        let pauses: Vec<u64> = shown.windows(2).map(|pair| pair[1] - pair[0]).filter(|pause| *pause > 0).collect();
+        // But for the start, which waits for what it has written.
+        let long = pauses.iter().skip(1).filter(|pause| **pause > 1_010).count();
+        assert!(pauses.len() >= 9 && long == 0, "one live state a second, not each 1.6 s: {pauses:?}");
+    });
+}
+
+#[test]
 fn every_worker_sees_the_start_in_time_even_if_answers_are_slow() {
     on_lambda(40).play(async |scene| {
         for faults in scene.everybodys_faults() {

@@ -20,6 +20,9 @@ use crate::{
 /// Between two live states, unless looks are further apart.
 const SHOW: Duration = Duration::from_millis(900);
 
+/// The shortest pause between two looks is one of so many parts of the time from one to the next.
+const LEAST_REST: u32 = 4;
+
 /// One answer that was lost is not worth waiting for the next look.
 const TRIES: u32 = 2;
 
@@ -36,6 +39,7 @@ impl Conductor<'_> {
         let mut beaten_at: Option<Duration> = None;
         let mut closed_at: Option<Duration> = None;
         loop {
+            let began = self.ports.clock.monotonic();
             let step = self.step().await;
             let now = self.ports.clock.monotonic();
             match step {
@@ -81,7 +85,8 @@ impl Conductor<'_> {
             {
                 return Ok(outcome);
             }
-            self.ports.clock.sleep(self.run.plan.pace.look()).await;
+            let took = self.ports.clock.monotonic().saturating_sub(began);
+            self.ports.clock.sleep(until_next_look(self.run.plan.pace.look(), took)).await;
         }
     }
 
@@ -244,10 +249,30 @@ impl Conductor<'_> {
     }
 }
 
+/// The pause after a look that took so long. Looks begin one `look` after the other, however long each takes: what a slow
+/// ledger or store adds to the age of what is live, it adds once. One that takes as long as that leaves them some rest.
+fn until_next_look(look: Duration, took: Duration) -> Duration {
+    look.saturating_sub(took).max(look / LEAST_REST)
+}
+
 fn waiting_for(phase: Phase) -> &'static str {
     match phase {
         Phase::Running => "still running",
         Phase::Finishing | Phase::Concluded => "still closing",
         _ => "not ready",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_begin_one_pause_after_the_other_however_long_they_take() {
+        let milliseconds = Duration::from_millis;
+        let pause = |took| until_next_look(milliseconds(1_000), milliseconds(took));
+        assert_eq!(pause(0), milliseconds(1_000));
+        assert_eq!(pause(700), milliseconds(300));
+        assert_eq!([pause(800), pause(1_000), pause(9_000)], [milliseconds(250); 3]);
     }
 }
