@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write as _},
+    mem,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -16,12 +17,12 @@ use crate::{demo::Target, k6, process, processes};
 
 const SCRIPT: &str = include_str!("efficiency.js");
 
-/// Requests of one measurement; at 100 µs of CPU each, some twenty seconds, of which start and end are a small part, as they
-/// are of a test.
-const REQUESTS: u64 = 200_000;
+/// Requests of one measurement; at 100 µs of CPU each, some ten seconds, of which start and end are a small part, as they are
+/// of a test.
+const REQUESTS: u64 = 100_000;
 
 /// How often everything is measured, in turn. The median is told.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Between two looks at a process, which is what is lost of its CPU time at its end.
 const LOOK: Duration = Duration::from_millis(20);
@@ -53,9 +54,10 @@ const fn with_output(name: &'static str, arguments: &'static [&'static str]) -> 
     Way { name, kind: Kind::K6 { variables: &[("K6_PROMETHEUS_RW_SERVER_URL", "{target}/sink")], arguments } }
 }
 
-const WAYS: [Way; 8] = [
-    // The first one is what all others are compared with.
-    bare("`k6 run`", &[]),
+/// What all others are compared with.
+const BARE: Way = bare("`k6 run`", &[]);
+
+const WAYS: [Way; 7] = [
     bare("`k6 run`, GOGC=400", &[("GOGC", "400")]),
     bare("`k6 run`, GOGC=400, GOMAXPROCS=1", &[("GOGC", "400"), ("GOMAXPROCS", "1")]),
     with_output("`k6 run --out json=FILE`", &["--out", "json={folder}/samples.json"]),
@@ -73,25 +75,42 @@ pub(crate) fn run() -> Result<()> {
     fs::write(folder.path().join("script.js"), SCRIPT).context("cannot write the script")?;
     for version in VERSIONS {
         let k6 = k6::provide(version)?;
-        let mut rounds: Vec<Vec<Measured>> = Vec::new();
-        for round in 1..=ROUNDS {
-            let measured: Result<_> = WAYS
-                .iter()
-                .map(|way| {
-                    let measured = measure(way, &k6, folder.path()).with_context(|| way.name.to_owned())?;
-                    eprintln!(
-                        "k6 {version}, round {round} of {ROUNDS}, {}: {:.1} µs",
-                        way.name,
-                        measured.per_request()
-                    );
-                    Ok(measured)
-                })
-                .collect();
-            rounds.push(measured?);
-        }
+        let of = |way: &Way| {
+            let measured = measure(way, &k6, folder.path()).with_context(|| way.name.to_owned())?;
+            eprintln!("k6 {version}, {}: {:.1} µs", way.name, measured.per_request());
+            Ok(measured)
+        };
+        let rounds: Result<Vec<Vec<Pair>>> = (0..ROUNDS).map(|_| round(of)).collect();
+        let rounds = rounds?;
         _ = writeln!(io::stdout(), "{}", table(version, &rounds));
     }
     Ok(())
+}
+
+/// A measurement of one way, and the bare k6 around it: what else goes on upon a machine changes the CPU time of the same work
+/// from minute to minute, and less so from one measurement to the next.
+struct Pair {
+    before: Measured,
+    way: Measured,
+    after: Measured,
+}
+
+impl Pair {
+    /// Requests a CPU second ÷ those of bare k6.
+    fn ratio(&self) -> f64 {
+        f64::midpoint(self.before.per_request(), self.after.per_request()) / self.way.per_request()
+    }
+}
+
+/// Each way once, between two measurements of bare k6.
+fn round(of: impl Fn(&Way) -> Result<Measured>) -> Result<Vec<Pair>> {
+    let mut before = of(&BARE)?;
+    WAYS.iter()
+        .map(|way| {
+            let (way, after) = (of(way)?, of(&BARE)?);
+            Ok(Pair { before: mem::replace(&mut before, after), way, after })
+        })
+        .collect()
 }
 
 /// What one process used.
@@ -111,6 +130,7 @@ impl Used {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Measured {
     k6: Used,
     /// The worker that reads k6's samples.
@@ -208,35 +228,41 @@ fn release(name: &str) -> Result<PathBuf> {
     process::built("../release").map(|folder| folder.join(name))
 }
 
-fn table(version: &str, rounds: &[Vec<Measured>]) -> String {
+fn table(version: &str, rounds: &[Vec<Pair>]) -> String {
+    let bare: Vec<Measured> = rounds.iter().flatten().map(|pair| pair.before).collect();
     let mut text = format!(
-        "\nk6 {version}\n\n| | CPU a request | requests a CPU second ÷ `k6 run` | k6 | sidecar |\n|---|--:|--:|--:|--:|\n"
+        "\nk6 {version}\n\n| | CPU a request | requests a CPU second ÷ `k6 run` (lowest to highest) | k6's memory | sidecar |\n\
+         |---|--:|--:|--:|--:|\n"
     );
+    text += &row(BARE.name, &bare, "1.00");
     for (index, way) in WAYS.iter().enumerate() {
-        let of = |figure: &dyn Fn(&[Measured]) -> f64| median(rounds.iter().map(|round| figure(round)).collect());
-        let cpu = of(&|round| round[index].per_request());
-        let ratio = of(&|round| round[0].per_request() / round[index].per_request());
-        let k6 = of(&|round| f64::from(round[index].k6.memory) / 1024.0);
-        let sidecar = rounds[0][index].sidecar.map(|_| {
-            let of = |figure: &dyn Fn(&Measured, Used) -> f64| {
-                of(&|round| round[index].sidecar.map_or(0.0, |sidecar| figure(&round[index], sidecar)))
-            };
-            let nanoseconds = |measured: &Measured, sidecar: Used| {
-                f64::from(sidecar.ticks) * TICK_US * 1_000.0 / measured.samples as f64
-            };
-            let share =
-                |measured: &Measured, sidecar: Used| 100.0 * f64::from(sidecar.ticks) / f64::from(measured.k6.ticks);
-            format!(
-                "{:.0} ns a sample, {:.1} % of k6's CPU, {:.0} MiB",
-                of(&nanoseconds),
-                of(&share),
-                of(&|_, sidecar| f64::from(sidecar.memory) / 1024.0)
-            )
-        });
-        text +=
-            &format!("| {} | {cpu:.1} µs | {ratio:.2} | {k6:.0} MiB | {} |\n", way.name, sidecar.unwrap_or_default());
+        let ratios: Vec<f64> = rounds.iter().map(|round| round[index].ratio()).collect();
+        let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = ratios.iter().copied().fold(0.0, f64::max);
+        let ratio = format!("{:.2} ({lowest:.2} to {highest:.2})", median(ratios));
+        text += &row(way.name, &rounds.iter().map(|round| round[index].way).collect::<Vec<_>>(), &ratio);
     }
     text
+}
+
+fn row(name: &str, measured: &[Measured], ratio: &str) -> String {
+    let of = |figure: &dyn Fn(&Measured) -> f64| median(measured.iter().map(figure).collect());
+    let sidecars: Vec<(&Measured, Used)> = measured.iter().filter_map(|one| Some((one, one.sidecar?))).collect();
+    let of_sidecar = |figure: &dyn Fn(&Measured, Used) -> f64| {
+        median(sidecars.iter().map(|(measured, sidecar)| figure(measured, *sidecar)).collect())
+    };
+    let sidecar = if sidecars.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "{:.0} ns a sample, {:.1} % of k6's CPU, {:.0} MiB",
+            of_sidecar(&|measured, sidecar| f64::from(sidecar.ticks) * TICK_US * 1_000.0 / measured.samples as f64),
+            of_sidecar(&|measured, sidecar| 100.0 * f64::from(sidecar.ticks) / f64::from(measured.k6.ticks)),
+            of_sidecar(&|_, sidecar| f64::from(sidecar.memory) / 1024.0)
+        )
+    };
+    let (cpu, memory) = (of(&Measured::per_request), of(&|one| f64::from(one.k6.memory) / 1024.0));
+    format!("| {name} | {cpu:.1} µs | {ratio} | {memory:.0} MiB | {sidecar} |\n")
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -249,18 +275,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ratios_are_taken_within_a_round() {
-        let used = |ticks| Used { ticks, memory: 2_048 };
-        let round = |slow: u32| {
-            let mut round: Vec<Measured> =
-                WAYS.iter().map(|_| Measured { k6: used(500 * slow), sidecar: None, samples: 0 }).collect();
-            let last = round.len() - 1;
-            round[last] = Measured { k6: used(380 * slow), sidecar: Some(used(20 * slow)), samples: 700_000 };
-            round
+    fn a_way_is_compared_with_the_bare_k6_around_it() {
+        let k6 = |ticks| Measured { k6: Used { ticks, memory: 2_048 }, sidecar: None, samples: 0 };
+        // A machine that becomes slower with each measurement: 100, 110, 120, … ticks for the same work.
+        let round_at = |slow: u32| {
+            let taken = std::cell::Cell::new(9 + slow);
+            round(|way| {
+                taken.set(taken.get() + 1);
+                Ok(match way.kind {
+                    Kind::K6 { .. } => k6(10 * taken.get()),
+                    Kind::Worker { .. } => Measured {
+                        sidecar: Some(Used { ticks: taken.get(), memory: 1_024 }),
+                        samples: 700_000,
+                        ..k6(7 * taken.get())
+                    },
+                })
+            })
+            .unwrap()
         };
-        let table = table("1.8.1", &[round(1), round(3), round(2)]);
-        let last = table.lines().last().unwrap();
-        assert!(last.contains("| 40.0 µs | 1.25 | 2 MiB | 571 ns a sample, 5.3 % of k6's CPU, 2 MiB |"), "{last}");
+        let table = table("1.8.1", &[round_at(1), round_at(40), round_at(2)]);
+        let rows: Vec<&str> = table.lines().collect();
+        assert!(rows[5].contains("| 1.00 | 2 MiB |"), "{}", rows[5]);
+        assert!(rows[6].contains("| 1.00 (1.00 to 1.00) |"), "{}", rows[6]);
+        let last = rows.last().unwrap();
+        assert!(
+            last.contains("| 20.0 µs | 1.25 (1.25 to 1.25) | 2 MiB | 357 ns a sample, 14.3 % of k6's CPU, 1 MiB |"),
+            "{last}"
+        );
     }
 
     #[test]
