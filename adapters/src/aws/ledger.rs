@@ -98,12 +98,14 @@ impl Ledger for DynamoLedger {
     async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
         let operation = "claiming a segment";
         let mut item = worker_key(worker);
-        item.insert("record".to_owned(), text(json(operation, worker)?));
+        let record = text(json(operation, worker)?);
+        item.insert("record".to_owned(), record.clone());
         item.insert("attempt".to_owned(), number(worker.attempt.0));
         item.insert("beat".to_owned(), number(worker.beat));
         item.insert("expires".to_owned(), expiry(now(), self.retention.workers));
         match self.table.put(operation, item, &NOTHING_THERE).await? {
             Written::Done => Ok(()),
+            Written::Refused(Some(there)) if there.get("record") == Some(&record) => Ok(()),
             Written::Refused(_) => Err(LedgerError::AlreadyExists(name(worker))),
         }
     }

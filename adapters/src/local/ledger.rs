@@ -161,8 +161,8 @@ impl Ledger for SqliteLedger {
     async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError> {
         let worker = worker.clone();
         self.write("claiming a segment", move |ledger| {
-            let sql =
-                "INSERT INTO workers (run, worker, attempt, record) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO workers (run, worker, attempt, record) VALUES (?1, ?2, ?3, ?4) \
+                       ON CONFLICT DO UPDATE SET record = record WHERE record = ?4";
             let json = ledger.json(&worker)?;
             match ledger.execute(sql, params![worker.run.as_str(), worker.index.0, worker.attempt.0, json])? {
                 0 => Err(LedgerError::AlreadyExists(name(&worker))),

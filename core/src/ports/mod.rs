@@ -124,7 +124,7 @@ pub trait Ledger: Send + Sync {
     /// returned; otherwise [`LedgerError::Conflict`], and nothing has changed.
     async fn replace_run(&self, run: &RunRecord) -> Result<RunRecord, LedgerError>;
     /// Records a worker that begins. Of any number that claim one segment one gets it, the others
-    /// [`LedgerError::AlreadyExists`] and must leave.
+    /// [`LedgerError::AlreadyExists`] and must leave. The same record again is the same claim, of which the answer was lost.
     async fn claim_worker(&self, worker: &WorkerRecord) -> Result<(), LedgerError>;
     /// Replaces the record of a worker that was claimed with the same attempt; otherwise [`LedgerError::Conflict`]. A
     /// record with an older beat than the stored one comes late and changes nothing.

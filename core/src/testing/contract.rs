@@ -137,11 +137,16 @@ async fn workers(ledger: &dyn Ledger) {
     ok(ledger.claim_worker(&claim(2, 1))).await;
     ok(ledger.claim_worker(&claim(1, 1))).await;
 
+    // Whoever got no answer claims again; another process of the same attempt does not get it.
+    ok(ledger.claim_worker(&claim(0, winner + 1))).await;
+    refuse(ledger, &WorkerRecord { claimant: "another".into(), ..claim(0, winner + 1) }).await;
+
     // It changes its record, and no other attempt does.
     let ready = WorkerRecord { phase: WorkerPhase::Ready, beat: 7, skew_micros: Some(-1), ..claim(0, winner + 1) };
     ok(ledger.replace_worker(&ready)).await;
     ok(ledger.replace_worker(&ready)).await;
     ok(ledger.replace_worker(&WorkerRecord { beat: 6, ..claim(0, winner + 1) })).await;
+    refuse(ledger, &claim(0, winner + 1)).await;
     let other = ledger.replace_worker(&claim(0, winner + 2)).await;
     assert!(matches!(other, Err(LedgerError::Conflict(_))), "{other:?}");
 
@@ -149,6 +154,11 @@ async fn workers(ledger: &dyn Ledger) {
     found.sort_by_key(|worker| worker.index);
     assert_eq!(found, [ready, claim(1, 1), claim(2, 1)]);
     assert_eq!(ok(ledger.workers(&run_id("01JD8QZV3M4T5W6X7Y8Z9A0B4A"))).await, [], "another run's workers");
+}
+
+async fn refuse(ledger: &dyn Ledger, claim: &WorkerRecord) {
+    let refused = ledger.claim_worker(claim).await;
+    assert!(matches!(refused, Err(LedgerError::AlreadyExists(_))), "{refused:?}");
 }
 
 async fn verdicts(ledger: &dyn Ledger) {

@@ -107,8 +107,9 @@ impl Ledger for MemoryLedger {
         let mut state = self.lock();
         state.existing(&worker.run)?;
         let key = (worker.run.clone(), worker.index);
-        if state.workers.contains_key(&key) {
-            return Err(LedgerError::AlreadyExists(worker.index.to_string()));
+        if let Some(there) = state.workers.get(&key) {
+            let again = || LedgerError::AlreadyExists(worker.index.to_string());
+            return if there == worker { Ok(()) } else { Err(again()) };
         }
         state.workers.insert(key.clone(), worker.clone());
         if self.stale {

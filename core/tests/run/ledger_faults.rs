@@ -181,7 +181,10 @@ fn a_worker_that_cannot_read_the_run_stops_its_own_k6_and_the_run_does_not_pass(
 #[test]
 fn a_worker_whose_claim_has_no_answer_knows_its_own() {
     test().play(async |scene| {
-        scene.faults_of(2).ledger.add("claim_worker", "", When::Nth(1), Fault::AnswerIsLost);
+        let faults = &scene.faults_of(2).ledger;
+        faults.add("claim_worker", "", When::Nth(1), Fault::AnswerIsLost);
+        // A thousand of them that each read the records of all would be the end of the ledger.
+        faults.add("workers", "", When::Always, Fault::Fails);
         let verdict = scene.verdict().await;
         passed(&verdict);
         assert_eq!(scene.whose(&Event::Resumed).len(), 4);

@@ -116,8 +116,9 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
     }
     let claimant = ports.claimant.clone();
     let record = WorkerRecord { claimant, ..WorkerRecord::claim(task.run.clone(), task.index, task.attempt) };
-    if !claim(ports, &record).await? {
-        return Ok(Worked::Duplicate);
+    match persist(clock, PATIENCE, || ports.ledger.claim_worker(&record)).await {
+        Err(LedgerError::AlreadyExists(_)) => return Ok(Worked::Duplicate),
+        claimed => claimed?,
     }
     let (has_flushed, flushed) = mpsc::channel(0);
     let shared = Shared {
@@ -152,23 +153,6 @@ pub async fn work(ports: &WorkPorts, task: &WorkerTask) -> Result<Worked, WorkEr
         Either::Right((refusal, _)) => return Err(refusal.into()),
     }
     Ok(Worked::Closed)
-}
-
-/// Whether the worker has its segment now, or nobody else can have it.
-async fn claim(ports: &WorkPorts, record: &WorkerRecord) -> Result<bool, LedgerError> {
-    let clock = &*ports.clock;
-    match persist(clock, PATIENCE, || ports.ledger.claim_worker(record)).await {
-        Ok(()) => Ok(true),
-        // Perhaps it is our own claim, whose answer was lost.
-        Err(LedgerError::AlreadyExists(_)) => {
-            let claimed = persist(clock, PATIENCE, || ports.ledger.workers(&record.run)).await?;
-            let is_own = |w: &WorkerRecord| {
-                (w.index, w.attempt, &w.claimant) == (record.index, record.attempt, &record.claimant)
-            };
-            Ok(claimed.iter().any(is_own))
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Runs k6 on the segment, if there is one, with all duties beside it, until k6 has ended; returns what went wrong.
