@@ -32,7 +32,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Builder;
 
 use crate::{
-    parts::{Places, begin, cpu, deploy, play_aggregator, play_workers},
+    parts::{Places, begin, cpu, deploy, play_aggregator, play_workers, warm_up},
     report::Report,
     setting::Setting,
 };
@@ -199,6 +199,7 @@ fn play_part(name: &str, setting: &Setting) {
             let report = within(setting, async {
                 deploy(setting).await;
                 let places = Places::of_servers(setting).await;
+                warm_up(setting, &*places.ledger).await;
                 begin(setting, &places).await;
                 println!("{BEGUN}");
                 play_aggregator(&places, "/proc/self/stat").await

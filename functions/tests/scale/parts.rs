@@ -6,16 +6,20 @@ use std::{
     thread,
 };
 
-use futures::future::join_all;
+use futures::{
+    future::join_all,
+    stream::{self, StreamExt},
+};
 use lambdaload_adapters::{
     aws::{DynamoLedger, Retention, S3Store},
     clock::TokioClock,
 };
 use lambdaload_core::{
-    ids::{Attempt, WorkerIndex},
+    ids::{Attempt, RunId, WorkerIndex},
     lifecycle::Phase,
     live::LiveState,
     ports::{Fleet, FleetLoss, Ledger, ObjectStore, WorkerTask},
+    records::WorkerRecord,
     run::{
         Ports,
         aggregate::aggregate,
@@ -41,6 +45,10 @@ const THREADS: u32 = 2;
 
 /// What the kernel counts processor time in, per second.
 const TICKS: f64 = 100.0;
+
+/// To warm up, each worker's record is changed so often, of so many workers at one time.
+const RENEWALS: u64 = 3;
+const AT_ONE_TIME: usize = 32;
 
 /// Where chunks and records are.
 #[derive(Clone)]
@@ -72,6 +80,23 @@ impl Places {
 pub(crate) async fn deploy(setting: &Setting) {
     make_bucket(&config(&setting.s3).await).await;
     make_table(&setting.dynamodb, TABLE);
+}
+
+/// Lets the ledger's server run for a moment. It is a program that becomes fast while it runs: a thousand workers that begin
+/// within seconds would wait half a minute for it, which they would not for DynamoDB.
+pub(crate) async fn warm_up(setting: &Setting, ledger: &dyn Ledger) {
+    let run = RunId::parse("01JD8QZV3M4T5W6X7Y8Z9A0B4Z").expect("an id");
+    let worker = async |index| {
+        let worker = WorkerRecord::claim(run.clone(), WorkerIndex(index), Attempt(1));
+        ledger.claim_worker(&worker).await.expect("claims");
+        for beat in 1..=RENEWALS {
+            ledger.replace_worker(&WorkerRecord { beat, ..worker.clone() }).await.expect("renews");
+        }
+    };
+    stream::iter((0..setting.workers).map(worker)).buffer_unordered(AT_ONE_TIME).collect::<()>().await;
+    for _ in 0..RENEWALS {
+        ledger.workers(&run).await.expect("answers");
+    }
 }
 
 /// The workers are launched by whoever plays them.

@@ -64,12 +64,28 @@ impl Report {
 
     /// From when a chunk is in the store to the first live state that has it, in seconds, while the load lasts.
     fn lags(&self) -> Vec<f64> {
+        sorted(self.lags_in_time().map(|(_, lag)| lag).collect())
+    }
+
+    /// The same with when the chunk was in the store, in microseconds since 1970.
+    fn lags_in_time(&self) -> impl Iterator<Item = (i64, f64)> {
         let stored: HashMap<&str, i64> =
             self.workers.counts.chunks.iter().map(|chunk| (chunk.key.as_str(), chunk.ended_at)).collect();
         let until = self.aggregator.shown.last().copied().unwrap_or(0);
-        let visible = self.aggregator.visible.iter().filter(|(_, at)| *at <= until);
-        let lags = visible.filter_map(|(key, at)| Some((at - stored.get(key.as_str())?) as f64 / 1e6));
-        sorted(lags.collect())
+        let visible = self.aggregator.visible.iter().filter(move |(_, at)| *at <= until);
+        visible.filter_map(move |(key, at)| {
+            let stored = *stored.get(key.as_str())?;
+            Some((stored, (at - stored) as f64 / 1e6))
+        })
+    }
+
+    /// Its 99th percentile in each ten seconds since the first chunk.
+    fn lag_as_it_went(&self) -> String {
+        let first = self.workers.counts.chunks.iter().map(|chunk| chunk.ended_at).min().unwrap_or(0);
+        let mut tens: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        self.lags_in_time().for_each(|(stored, lag)| tens.entry((stored - first) / 10_000_000).or_default().push(lag));
+        let each: Vec<String> = tens.into_values().map(|lags| format!("{:.2}", at(&sorted(lags), 0.99))).collect();
+        each.join(", ")
     }
 
     /// How old the newest second is that a live state shows of all workers, in seconds, while the load lasts.
@@ -155,8 +171,13 @@ impl Report {
         let bytes = self.workers.counts.bytes as f64 / self.workers.counts.chunks.len().max(1) as f64;
         let chunks = self.workers.counts.chunks.len();
         let skew = self.aggregator.verdict.start_skew_p99_ms.unwrap_or(f64::NAN);
-        write!(text, "\n\n{chunks} chunks of {bytes:.0} bytes in {seconds} s; start skew p99 {skew:.1} ms")
-            .expect("a string takes all");
+        let lag = self.lag_as_it_went();
+        write!(
+            text,
+            "\n\n{chunks} chunks of {bytes:.0} bytes in {seconds} s; start skew p99 {skew:.1} ms\n\
+             store → live p99 of each ten seconds: {lag} s"
+        )
+        .expect("a string takes all");
         text
     }
 }

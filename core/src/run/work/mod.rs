@@ -54,7 +54,7 @@ pub struct WorkPorts {
     pub generator: Arc<dyn LoadGenerator>,
     /// What the worker was told beside its task; those that the plan names must be among them.
     pub secrets: Secrets,
-    /// A name that no other process has: a worker whose claim was answered with silence knows its own by it.
+    /// A name that no other process has: a worker whose claim was answered with silence may claim again by it.
     pub claimant: String,
     /// When the runtime ends this process, by the clock's monotonic time; none if nobody does.
     pub ends_at: Option<Duration>,
